@@ -1,0 +1,1 @@
+"""collab_agent: an AI assistant as a real-time collaboration peer in a JupyterLab notebook."""

@@ -1,0 +1,1 @@
+"""The Jupyter server: REST, discovery, and an embedded JupyterLab."""

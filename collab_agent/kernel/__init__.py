@@ -1,0 +1,1 @@
+"""The kernel: the only importer of jupyter_client."""

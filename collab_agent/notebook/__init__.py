@@ -1,0 +1,1 @@
+"""Pure notebook logic: no I/O and no third-party imports."""
