@@ -73,9 +73,14 @@ def notebook_json(sources: Sequence[str | tuple[str, str]]) -> dict[str, Any]:
     cells: list[dict[str, Any]] = []
     for item in sources:
         kind, source = ("code", item) if isinstance(item, str) else item
-        cell = {"id": uuid.uuid4().hex[:8], "cell_type": kind, "metadata": {}, "source": source}
+        cell: dict[str, Any] = {
+            "id": uuid.uuid4().hex[:8],
+            "cell_type": kind,
+            "metadata": {},
+            "source": source,
+        }
         if kind == "code":
-            cell |= {"outputs": [], "execution_count": None}
+            cell.update(outputs=[], execution_count=None)
         cells.append(cell)
     kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     metadata = {"kernelspec": kernelspec, "language_info": {"name": "python"}}

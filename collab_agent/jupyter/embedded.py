@@ -2,7 +2,7 @@
 
 It is a child process in a process group of its own.  Its token goes through the environment, never argv,
 which every user of the machine can read.  Its output goes to a log file, never to our stdout, which is MCP's
-wire.  It is found again by the ``jpserver-*.json`` that every Jupyter server writes and that carries the token,
+wire.  It is found again by the ``jpserver-*.json`` that every Jupyter server writes and that holds the token,
 so that neither the port nor the process id (a launcher's, on Windows) has to be guessed.
 """
 
@@ -26,7 +26,7 @@ from anyio.abc import Process
 
 from collab_agent.config import Server
 from collab_agent.errors import ConfigError, Unreachable
-from .discovery import is_alive, running_servers, runtime_dir
+from collab_agent.jupyter.discovery import is_alive, running_servers, runtime_dir
 
 INSTALL_LAB = "pip install 'collab-agent[lab]'"
 _NEEDED = ("jupyterlab", "jupyter_server_ydoc", "jupyter_collaboration", "ipykernel")
