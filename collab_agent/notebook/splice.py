@@ -1,0 +1,197 @@
+"""Text edits as splices: made against one text, carried over to another.
+
+The theory.  An agent edits the text that it was *shown*; meanwhile a human has changed it.  Both changes are
+written as splices of the shown text: ``ours = diff(seen, wanted)`` and ``theirs = diff(seen, now)``.  As long as
+no splice of ours touches one of theirs, every splice of ours has exactly one place in the text that is there now,
+and ``rebase`` gives it; the result is what a CRDT merge of both changes would give.  Where two touch (overlap,
+adjoin, or insert at the same point) there is no single right answer, and ``rebase`` raises ``Touching``.
+
+Rules that hold for every tuple of splices made here:
+
+* positions are characters of the *original* text, never of a half-edited one;
+* splices are in order and apart: ``a.stop < b.start`` for neighbours;
+* no splice is empty, and none begins or ends with a character that it leaves as it was, unless it must.
+
+Yjs texts in pycrdt count UTF-8 bytes: ``byte_offset`` converts at the border, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+_TOKEN = re.compile(r"\w+|[^\S\n]+|\n|.", re.DOTALL)
+_TOKEN_PAIRS = 250_000
+"""Above this product of token counts a block is not compared more finely: SequenceMatcher is quadratic."""
+_LINE_PAIRS = 25_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """Replace the characters ``start`` to ``stop`` (exclusive) of a text by ``insert``."""
+
+    start: int
+    stop: int
+    insert: str
+
+    @property
+    def growth(self) -> int:
+        """By how many characters the text gets longer; negative where it gets shorter."""
+        return len(self.insert) - (self.stop - self.start)
+
+
+Splices = tuple[Splice, ...]
+
+
+class Touching(ValueError):
+    """A splice of ours and one of theirs have no single merged result."""
+
+    def __init__(self, ours: Splice, theirs: Splice) -> None:
+        super().__init__(f"{ours} touches {theirs}")
+        self.ours = ours
+        self.theirs = theirs
+
+
+def apply(text: str, splices: Iterable[Splice]) -> str:
+    """The text after ``splices``, whose positions are characters of ``text``."""
+    parts: list[str] = []
+    at = 0
+    for splice in splices:
+        parts += (text[at : splice.start], splice.insert)
+        at = splice.stop
+    parts.append(text[at:])
+    return "".join(parts)
+
+
+def diff(before: str, after: str) -> Splices:
+    """Splices that turn ``before`` into ``after``: changed lines first, then the words and characters in them."""
+    if before == after:
+        return ()
+    trimmed = _trim(Splice(0, len(before), after), before)
+    old, new = before[trimmed.start : trimmed.stop], trimmed.insert
+    if not old or not new:
+        return (trimmed,)
+    # Whole lines are compared, so take back what the trimming cut off the first and the last line.
+    head = before.rfind("\n", 0, trimmed.start) + 1
+    tail = before.find("\n", trimmed.stop)
+    tail = len(before) if tail < 0 else tail + 1
+    after_tail = len(after) - (len(before) - tail)
+    found: list[Splice] = []
+    for block in _blocks(before[head:tail].splitlines(True), after[head:after_tail].splitlines(True)):
+        shifted = Splice(head + block.start, head + block.stop, block.insert)
+        found += _refine(shifted, before)
+    return normalise(found, before)
+
+
+def normalise(splices: Iterable[Splice], text: str) -> Splices:
+    """The same change in the form that this module promises: trimmed, none empty, neighbours joined."""
+    joined: list[Splice] = []
+    for splice in splices:
+        if splice.start == splice.stop and not splice.insert:
+            continue
+        if joined and joined[-1].stop >= splice.start:
+            last = joined.pop()
+            splice = Splice(last.start, splice.stop, last.insert + splice.insert)
+        joined.append(splice)
+    trimmed = (_trim(splice, text) for splice in joined)
+    return tuple(splice for splice in trimmed if splice.stop > splice.start or splice.insert)
+
+
+def rebase(ours: Splices, theirs: Splices) -> Splices:
+    """``ours``, made on the same text as ``theirs``, moved to the text that ``theirs`` leads to.
+
+    Raises ``Touching`` where one of ours overlaps, adjoins or shares its point with one of theirs.
+    """
+    moved: list[Splice] = []
+    shift = 0
+    pending = list(reversed(theirs))
+    for splice in ours:
+        while pending and pending[-1].stop < splice.start:
+            shift += pending.pop().growth
+        if pending and pending[-1].start <= splice.stop:
+            raise Touching(splice, pending[-1])
+        moved.append(Splice(splice.start + shift, splice.stop + shift, splice.insert))
+    return tuple(moved)
+
+
+def compose(text: str, first: Splices, second: Splices) -> Splices:
+    """One change of ``text`` that equals ``first``, then ``second`` (positions in the text after ``first``)."""
+    try:
+        back = rebase(second, inverse(text, first))
+    except Touching:
+        return diff(text, apply(apply(text, first), second))
+    return normalise(sorted((*first, *back), key=lambda splice: splice.start), text)
+
+
+def inverse(text: str, splices: Splices) -> Splices:
+    """The splices of ``apply(text, splices)`` that lead back to ``text``."""
+    back: list[Splice] = []
+    shift = 0
+    for splice in splices:
+        start = splice.start + shift
+        back.append(Splice(start, start + len(splice.insert), text[splice.start : splice.stop]))
+        shift += splice.growth
+    return tuple(back)
+
+
+def map_point(point: int, theirs: Splices) -> int | None:
+    """Where the point between two characters lies after ``theirs``; None where they touch it."""
+    shift = 0
+    for splice in theirs:
+        if splice.stop < point:
+            shift += splice.growth
+        elif splice.start <= point:
+            return None
+    return point + shift
+
+
+def byte_offset(text: str, index: int) -> int:
+    """The UTF-8 byte offset of character ``index``: pycrdt's ``Text`` counts bytes, and does not say so."""
+    return len(text[:index].encode("utf-8"))
+
+
+def utf16_length(text: str) -> int:
+    """How many UTF-16 units ``text`` takes: the units in which Yjs clocks count."""
+    return len(text.encode("utf-16-le")) // 2
+
+
+def _trim(splice: Splice, text: str) -> Splice:
+    old = text[splice.start : splice.stop]
+    bound = min(len(old), len(splice.insert))
+    head = _common(zip(old, splice.insert, strict=False))
+    tail = _common(zip(reversed(old[head:]), reversed(splice.insert[head:]), strict=False))
+    tail = min(tail, bound - head)
+    return Splice(splice.start + head, splice.stop - tail, splice.insert[head : len(splice.insert) - tail])
+
+
+def _common(pairs: Iterable[tuple[str, str]]) -> int:
+    count = 0
+    for a, b in pairs:
+        if a != b:
+            return count
+        count += 1
+    return count
+
+
+def _blocks(old: Sequence[str], new: Sequence[str]) -> Iterator[Splice]:
+    """The runs of tokens that differ, as splices of the joined ``old``."""
+    offsets = [0]
+    for token in old:
+        offsets.append(offsets[-1] + len(token))
+    matcher: SequenceMatcher[Any] = SequenceMatcher(
+        None, old, new, autojunk=len(old) * len(new) > _LINE_PAIRS
+    )
+    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
+        if tag != "equal":
+            yield Splice(offsets[i1], offsets[i2], "".join(new[j1:j2]))
+
+
+def _refine(block: Splice, text: str) -> list[Splice]:
+    """A changed run of lines, narrowed to the words that changed in it."""
+    old, new = _TOKEN.findall(text[block.start : block.stop]), _TOKEN.findall(block.insert)
+    if not old or not new or len(old) * len(new) > _TOKEN_PAIRS:
+        return [block]
+    return [Splice(block.start + s.start, block.start + s.stop, s.insert) for s in _blocks(old, new)]

@@ -1,0 +1,97 @@
+"""What a replica can do to the shared document, as plain values.
+
+A call's edits are planned as a list of steps (``edits.py``, ``outputs.py``) and written in one transaction
+(``room/replica.py``).  Cells are named by their full id and found again at the moment of writing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .model import CellType
+from .outputs import Op
+from .splice import Splices
+
+
+@dataclass(frozen=True, slots=True)
+class SpliceSource:
+    """Edit a cell's source in place; positions are characters of the source as it is now."""
+
+    cell: str
+    splices: Splices
+
+
+@dataclass(frozen=True, slots=True)
+class InsertCell:
+    """Insert a new cell so that it stands at ``index`` (0 is the first)."""
+
+    cell: str
+    index: int
+    type: CellType
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteCell:
+    """Delete a cell."""
+
+    cell: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveCell:
+    """Rebuild a cell so that it stands at ``index``, counted without the cell itself.  Yjs 13 cannot move."""
+
+    cell: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetypeCell:
+    """Rebuild a cell in its place, with its id, as another type."""
+
+    cell: str
+    type: CellType
+
+
+@dataclass(frozen=True, slots=True)
+class ClearCell:
+    """Remove a code cell's outputs and execution count."""
+
+    cell: str
+
+
+@dataclass(frozen=True, slots=True)
+class BeginRun:
+    """Clear a code cell's outputs and count and mark it as running (``[*]``)."""
+
+    cell: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutputs:
+    """Apply output operations to a code cell's shared outputs."""
+
+    cell: str
+    ops: tuple[Op, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndRun:
+    """Set the count and ``idle`` together: every page forces idle when it sees a count alone."""
+
+    cell: str
+    count: int | None
+
+
+Step = (
+    SpliceSource
+    | InsertCell
+    | DeleteCell
+    | MoveCell
+    | RetypeCell
+    | ClearCell
+    | BeginRun
+    | WriteOutputs
+    | EndRun
+)

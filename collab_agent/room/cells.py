@@ -1,0 +1,109 @@
+"""Cells of the shared schema: what is read off them, and what is written into them.
+
+Schema 2.0.0 of jupyter_ydoc (``facts/rtc.md``, section 3).  Everything read is untrusted: a peer may have put
+anything anywhere, and no function here raises on it.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, cast
+
+from jupyter_ydoc.utils import cast_all
+from pycrdt import Array, Map, Text
+
+from ..notebook.model import CellType, CellView, OutputView
+from ..notebook.outputs import Append, EditStream, Op, Truncate
+from ..notebook.splice import byte_offset
+
+
+def read_cell(handle: Map[Any] | None) -> CellView:
+    """A view of whatever stands in the cells array: a peer may have put anything there."""
+    if handle is None:
+        return CellView("", "raw", "")
+    fields = {key: handle.get(key) for key in ("id", "cell_type", "source", "execution_count", "execution_state")}
+    count, kind = fields["execution_count"], fields["cell_type"]
+    return CellView(
+        id=fields["id"] if isinstance(fields["id"], str) else "",
+        type=cast(CellType, kind) if kind in ("code", "markdown", "raw") else "raw",
+        source=str(fields["source"]) if isinstance(fields["source"], Text | str) else "",
+        execution_count=int(count) if isinstance(count, int | float) and count == count else None,
+        running=fields["execution_state"] == "running",
+    )
+
+
+def read_outputs(handle: Map[Any] | None) -> tuple[OutputView, ...]:
+    """The outputs of a cell, in nbformat's terms."""
+    outputs = None if handle is None else handle.get("outputs")
+    if not isinstance(outputs, Array):
+        return ()
+    values = (output.to_py() if isinstance(output, Map) else output for output in outputs)
+    return tuple(_output_view(value) for value in values if isinstance(value, dict))
+
+
+def _output_view(value: dict[str, Any]) -> OutputView:
+    count, text, data, meta = (value.get(key) for key in ("execution_count", "text", "data", "metadata"))
+    traceback = value.get("traceback")
+    return OutputView(
+        kind=str(value.get("output_type", "")),
+        name=str(value.get("name", "")),
+        text="".join(map(str, text)) if isinstance(text, list) else str(text or ""),
+        data=data if isinstance(data, dict) else {},
+        metadata=meta if isinstance(meta, dict) else {},
+        execution_count=int(count) if isinstance(count, int | float) else None,
+        ename=str(value.get("ename", "")),
+        evalue=str(value.get("evalue", "")),
+        traceback=tuple(map(str, traceback)) if isinstance(traceback, list) else (),
+    )
+
+
+def language(meta: Map[Any]) -> str:
+    """The kernel's language as the notebook's metadata name it; empty where they do not."""
+    metadata = meta.get("metadata")
+    value = metadata.to_py() if isinstance(metadata, Map) else metadata
+    if not isinstance(value, dict):
+        return ""
+    for key, name in (("kernelspec", "language"), ("language_info", "name")):
+        part = value.get(key)
+        if isinstance(part, dict) and isinstance(part.get(name), str) and part[name]:
+            return str(part[name])
+    return ""
+
+
+def clear(handle: Map[Any]) -> None:
+    """Remove outputs and count."""
+    outputs = handle.get("outputs")
+    if isinstance(outputs, Array):
+        outputs.clear()
+    handle["execution_count"] = None
+
+
+def write_output(outputs: Array[Any], op: Op) -> None:
+    """Apply one output operation to a cell's shared outputs."""
+    match op:
+        case Truncate(index):
+            if index < len(outputs):
+                del outputs[index:]
+        case Append(output):
+            # Yjs wants floats: an int arrives in the page as a BigInt, which JSON cannot hold.
+            value = cast(dict[str, Any], cast_all(copy.deepcopy(output), int, float))
+            if value.get("output_type") == "stream":
+                value["text"] = Text(str(value["text"]))
+            outputs.append(Map(value))
+        case EditStream(keep, text):
+            stream: Text = outputs[len(outputs) - 1]["text"]
+            current = str(stream)
+            if keep < len(current):
+                del stream[byte_offset(current, keep) :]
+            if text:
+                stream += text
+
+
+def retyped(value: dict[str, Any], type_: CellType) -> dict[str, Any]:
+    """A cell in nbformat's terms as another type: id, source and metadata stay."""
+    kept: dict[str, Any] = {key: value[key] for key in ("id", "source", "metadata") if key in value}
+    if type_ == "code":
+        kept |= {"outputs": [], "execution_count": None}
+    elif "attachments" in value:
+        kept["attachments"] = value["attachments"]
+    return {**kept, "cell_type": type_}

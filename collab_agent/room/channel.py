@@ -1,0 +1,136 @@
+"""The seam between the room's protocol and the network: frames in, frames out.
+
+A ``Channel`` is one connection to one room.  The real one is a websocket; ``collab_agent.testing`` has one in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from ..errors import (
+    CollabAgentError,
+    CollaborationMissing,
+    NotebookNotFound,
+    NotebookUnreadable,
+    RoomClosed,
+    Unauthorized,
+    Unreachable,
+)
+
+PING_S, PONG_S = 5.0, 8.0
+"""A half-open socket is noticed within their sum."""
+OPEN_S = 10.0
+
+
+class ChannelClosed(Exception):
+    """The other side, or the network, has ended the connection; ``error`` says what that means."""
+
+    def __init__(self, error: CollabAgentError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class Channel(Protocol):
+    """One connection to a room.  Both methods raise ``ChannelClosed`` once it is over."""
+
+    async def send(self, frame: bytes) -> None:
+        """Send one frame."""
+
+    async def receive(self) -> bytes:
+        """Wait for the next frame."""
+
+
+Connect = Callable[[], AbstractAsyncContextManager[Channel]]
+"""Opens a new connection to the same room; raises a ``CollabAgentError`` where that cannot be."""
+
+
+@asynccontextmanager
+async def websocket_channel(url: str, headers: Mapping[str, str]) -> AsyncIterator[Channel]:
+    """A room's websocket.  ``url`` never holds the token: the server logs URLs; ``headers`` do."""
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import InvalidHandshake, InvalidStatus
+
+    class Direct(connect):
+        """Follows no redirect: the token belongs to one origin."""
+
+        def process_redirect(self, exc: Exception) -> Exception | str:
+            return exc
+
+    loopback = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+    opening = Direct(
+        url,
+        additional_headers=dict(headers),
+        max_size=None,
+        compression=None,
+        ping_interval=PING_S,
+        ping_timeout=PONG_S,
+        open_timeout=OPEN_S,
+        close_timeout=1,
+        proxy=None if loopback else True,
+    )
+    try:
+        connection = await opening
+    except InvalidStatus as exc:
+        raise _refused(exc.response.status_code) from None
+    except (InvalidHandshake, OSError, TimeoutError) as exc:
+        raise Unreachable(
+            f"The collaboration room does not answer ({type(exc).__name__}).",
+            "Is the Jupyter server still running? `collab-agent doctor` tells.",
+        ) from None
+    try:
+        yield _WebsocketChannel(connection)
+    finally:
+        await connection.close()
+
+
+class _WebsocketChannel:
+    def __init__(self, connection: object) -> None:
+        from websockets.asyncio.client import ClientConnection
+
+        assert isinstance(connection, ClientConnection)
+        self._connection = connection
+
+    async def send(self, frame: bytes) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            await self._connection.send(frame)
+        except ConnectionClosed as exc:
+            raise ChannelClosed(_closed(exc)) from None
+
+    async def receive(self) -> bytes:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            frame = await self._connection.recv()
+        except ConnectionClosed as exc:
+            raise ChannelClosed(_closed(exc)) from None
+        return frame.encode() if isinstance(frame, str) else frame
+
+
+def _refused(status: int) -> CollabAgentError:
+    if status in (401, 403):
+        return Unauthorized(
+            "The server refuses the token for the collaboration room.",
+            "Check --token-file or JUPYTER_TOKEN; `collab-agent doctor` tests them.",
+        )
+    if status == 404:
+        return CollaborationMissing(
+            "The server has no collaboration rooms.",
+            "In the server's environment: pip install 'jupyter-collaboration>=5', then restart it.",
+        )
+    return Unreachable(f"The server answered {status} instead of opening the collaboration room.", "Try again.")
+
+
+def _closed(exc: object) -> CollabAgentError:
+    """What a close code means (``facts/rtc.md``, section 2)."""
+    received = getattr(exc, "rcvd", None)
+    code = getattr(received, "code", 1006)
+    if code == 4404:
+        return NotebookNotFound("The server says that the notebook's file is gone.", "Check the path.")
+    if code == 4400:
+        return NotebookUnreadable("The server cannot read the file as a notebook.", "Repair the file first.")
+    return RoomClosed(f"The connection to the notebook's room was lost (close code {code}).", "It is being restored.")

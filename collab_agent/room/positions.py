@@ -1,0 +1,136 @@
+"""Places in a shared text that stay true while others type: Yjs relative positions.
+
+A position is published as JSON with all four keys, nulls included: JupyterLab's cursor code throws where one is
+missing, and the human's keystrokes then show on screen but never reach the document (``facts/rtc.md``).  pycrdt's
+``StickyIndex.to_json()`` leaves nulls out, panics at the end of a text, and counts bytes where clocks count UTF-16
+units; so only what can be vouched for is taken from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pycrdt import Assoc, StickyIndex, Text
+
+from ..notebook.splice import byte_offset
+
+ItemId = tuple[int, int]
+"""Client id and clock (UTF-16 units)."""
+
+AFTER_LEFT, BEFORE_RIGHT = -1, 0
+"""Yjs's ``assoc``: a position sticks to the character on its left, or to the one on its right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A relative position: beside an item (``item``), or at an end of a text (``type``); exactly one of both."""
+
+    type: ItemId | None
+    item: ItemId | None
+    assoc: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The form that awareness carries, with all four keys."""
+        return {"type": _id_json(self.type), "tname": None, "item": _id_json(self.item), "assoc": self.assoc}
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A selection in the source of one cell; a caret where both ends are equal."""
+
+    cell: str
+    anchor: Position
+    head: Position
+
+    def collapsed(self) -> Range:
+        """Only the caret of it."""
+        return Range(self.cell, self.head, self.head)
+
+    def to_json(self, *, primary: bool) -> dict[str, Any]:
+        """One element of the awareness field ``cursors``."""
+        return {
+            "anchor": self.anchor.to_json(),
+            "head": self.head.to_json(),
+            "primary": primary,
+            "empty": self.anchor == self.head,
+        }
+
+
+def _id_json(item: ItemId | None) -> dict[str, int] | None:
+    return None if item is None else {"client": item[0], "clock": item[1]}
+
+
+def text_id(text: Text) -> ItemId:
+    """The id of a text itself: what a caret's ``type`` names."""
+    found = text.sticky_index(0, Assoc.BEFORE).to_json()["type"]
+    return (int(found["client"]), int(found["clock"]))
+
+
+def start_of(text: Text) -> Position:
+    """The start of a text."""
+    return Position(text_id(text), None, AFTER_LEFT)
+
+
+def end_of(text: Text) -> Position:
+    """The end of a text."""
+    return Position(text_id(text), None, BEFORE_RIGHT)
+
+
+def inserted(client: int, first: int, last: int) -> tuple[Position, Position]:
+    """Around characters of our own: clocks (UTF-16 units) of the first and of the last unit."""
+    return Position(None, (client, first), BEFORE_RIGHT), Position(None, (client, last), AFTER_LEFT)
+
+
+def at_character(text: Text, index: int) -> Position:
+    """The place before character ``index``, or the nearest end of the text where that cannot be vouched for."""
+    current = str(text)
+    if index >= len(current):
+        return end_of(text)
+    found = text.sticky_index(byte_offset(current, index), Assoc.AFTER).to_json().get("item")
+    if found is not None:
+        position = Position(None, (int(found["client"]), int(found["clock"])), BEFORE_RIGHT)
+        if character_of(text, position.to_json()) == index:  # wrong after non-ASCII text in the same block
+            return position
+    return start_of(text) if index * 2 < len(current) else end_of(text)
+
+
+def character_of(text: Text, position: Any) -> int | None:
+    """The character index in ``text`` of a position that a peer has published; None where it cannot be found.
+
+    ``position`` is untrusted JSON.  pycrdt adds up bytes for the blocks before the item and UTF-16 units inside the
+    item's own block; the block's start is found by walking back clock by clock until the sum jumps.
+    """
+    if not isinstance(position, dict):
+        return None
+    current = str(text)
+    item = position.get("item")
+    if not isinstance(item, dict):
+        return 0 if position.get("assoc") == AFTER_LEFT else len(current)
+    try:
+        client, clock = int(item["client"]), int(item["clock"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    after = 1 if position.get("assoc") == AFTER_LEFT else 0
+    summed = _summed(text, client, clock)
+    if summed is None:
+        return None
+    if current.isascii():
+        return min(summed + after, len(current))
+    back = 0
+    while back < clock and _summed(text, client, clock - back - 1) == summed - back - 1:
+        back += 1
+    encoded = current.encode()
+    block = encoded[summed - back :].decode(errors="ignore")
+    units = block.encode("utf-16-le")[: 2 * (back + after)].decode("utf-16-le", errors="ignore")
+    return len(encoded[: summed - back].decode(errors="ignore")) + len(units)
+
+
+def _summed(text: Text, client: int, clock: int) -> int | None:
+    try:
+        sticky = StickyIndex.from_json({"item": {"client": client, "clock": clock}, "assoc": BEFORE_RIGHT}, text)
+        return sticky.get_index()
+    except BaseException as exc:
+        if isinstance(exc, KeyboardInterrupt | SystemExit):
+            raise
+        return None

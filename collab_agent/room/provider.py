@@ -1,0 +1,239 @@
+"""Keeps one room joined: connects, syncs, writes, and starts afresh after every loss.
+
+Rules (``facts/faults.md``):
+
+* Every connection gets a fresh replica.  A kept one would resurrect what the server has reverted.
+* While the room is away nothing is queued: writing raises ``RoomClosed`` and the caller decides.
+* A write is over when the room has echoed it.
+* On leaving, ``null`` is published first, or our ghost stays on the page for half a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import anyio
+from anyio.abc import TaskStatus
+
+from ..config import Limits
+from ..errors import CollabAgentError, RemoteProtocolError, RoomClosed, SaveFailed, SyncTimeout
+from ..notebook.steps import Step
+from .channel import Channel, ChannelClosed, Connect
+from .presence import State
+from .protocol import Acknowledged, Conflict, Event, RoomProtocol, SaveAnswered, Synced
+from .replica import Replica, Written
+
+BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
+TICK_S = 1.0
+LEAVE_S = 1.0
+
+Plan = Callable[[Replica], Iterable[Step]]
+"""Reads the replica and says what to write; runs in one go with the writing, without an ``await``."""
+
+
+class RoomProvider:
+    """One room.  ``run`` keeps it joined; the rest is for whoever works in it.
+
+    ``on_event`` hears of everything that the protocol tells, after it has happened; ``Synced`` means that ``replica``
+    is a new one.
+    """
+
+    def __init__(self, connect: Connect, on_event: Callable[[Event], None], limits: Limits) -> None:
+        self._connect = connect
+        self._on_event = on_event
+        self._limits = limits
+        self._protocol: RoomProtocol | None = None
+        self._failure: CollabAgentError | None = None
+        self._state: State | None = None
+        self._ghost: tuple[int, int] | None = None
+        self._pending = anyio.Event()
+        self._acks: dict[int, anyio.Event] = {}
+        self._saves: dict[int, tuple[anyio.Event, list[str]]] = {}
+        self._joined = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether the replica is in step with the room."""
+        return self._protocol is not None
+
+    @property
+    def protocol(self) -> RoomProtocol:
+        """The live connection; ``RoomClosed`` while the room is away."""
+        if self._protocol is None:
+            why = f" {self._failure.message}" if self._failure is not None else ""
+            raise RoomClosed(
+                f"The connection to the notebook's room is away.{why} Nothing was written.",
+                "It is being restored: call again in a few seconds.",
+            )
+        return self._protocol
+
+    @property
+    def replica(self) -> Replica:
+        """The current replica; ``RoomClosed`` while the room is away."""
+        return self.protocol.replica
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Keep the room joined until cancelled; ready when first synced.  The first failure is the caller's."""
+        attempt = 0
+        while True:
+            joined_before = self._joined
+            try:
+                async with self._connect() as channel:
+                    await self._serve(channel, task_status)
+            except ChannelClosed as exc:
+                self._failure = exc.error
+            except CollabAgentError as exc:
+                self._failure = exc
+            if not self._joined and self._failure is not None:
+                raise self._failure
+            attempt = attempt + 1 if self._joined == joined_before else 0
+            await anyio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+
+    async def _serve(self, channel: Channel, task_status: TaskStatus[None]) -> None:
+        """Drive one connection until it breaks; raises what broke it."""
+        protocol = RoomProtocol(Replica())
+        failure: Exception | None = None
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._send, channel, protocol)
+                try:
+                    with anyio.fail_after(self._limits.join_s):
+                        while self._protocol is not protocol:
+                            await self._receive(channel, protocol)
+                    tasks.start_soon(self._tick, protocol)
+                    if self._joined == 1:
+                        task_status.started()
+                    while True:
+                        await self._receive(channel, protocol)
+                except TimeoutError:
+                    failure = SyncTimeout(
+                        f"The room did not hand over the notebook within {self._limits.join_s:.0f} s.",
+                        "The server may be busy: call again.",
+                    )
+                except (ChannelClosed, CollabAgentError) as exc:
+                    failure = exc
+                tasks.cancel_scope.cancel()
+        finally:
+            await self._part(channel, protocol)
+        if failure is not None:
+            raise failure
+
+    async def _receive(self, channel: Channel, protocol: RoomProtocol) -> None:
+        for event in protocol.receive(await channel.receive(), anyio.current_time()):
+            self._handle(event, protocol)
+        self._wake()
+
+    def _handle(self, event: Event, protocol: RoomProtocol) -> None:
+        match event:
+            case Synced():
+                self._protocol = protocol
+                self._failure = None
+                self._joined += 1
+                if self._ghost is not None:
+                    protocol.withdraw(*self._ghost)
+                if self._state is not None:
+                    protocol.publish(self._state, anyio.current_time())
+            case Acknowledged(number):
+                for earlier in [n for n in self._acks if n <= number]:
+                    self._acks.pop(earlier).set()
+            case SaveAnswered(request, status):
+                if request in self._saves:
+                    done, answer = self._saves.pop(request)
+                    answer.append(status)
+                    done.set()
+            case Conflict():
+                raise RemoteProtocolError(
+                    "The server's history of the notebook is no longer ours.", "It is joined afresh: call again."
+                )
+        self._on_event(event)
+
+    async def _send(self, channel: Channel, protocol: RoomProtocol) -> None:
+        """The only sender: frames leave in the order in which they were made."""
+        try:
+            while True:
+                self._pending = anyio.Event()
+                for frame in protocol.frames_to_send():
+                    await channel.send(frame)
+                if not protocol.has_frames:
+                    await self._pending.wait()
+        except ChannelClosed:
+            return  # the receiving side hears of it too, and says why
+
+    async def _tick(self, protocol: RoomProtocol) -> None:
+        while True:
+            await anyio.sleep(TICK_S)
+            for event in protocol.tick(anyio.current_time()):
+                self._on_event(event)
+            self._wake()
+
+    async def _part(self, channel: Channel, protocol: RoomProtocol) -> None:
+        """Leave visibly, whatever the reason, and let nobody wait for an answer that cannot come."""
+        if self._protocol is not protocol:
+            return
+        self._protocol = None
+        self._ghost = (protocol.replica.client_id, protocol.presence.clock + 2)
+        for waiting in [*self._acks.values(), *(done for done, _ in self._saves.values())]:
+            waiting.set()
+        protocol.publish(None, anyio.current_time())
+        with anyio.move_on_after(LEAVE_S, shield=True):
+            try:
+                for frame in protocol.frames_to_send():
+                    await channel.send(frame)
+            except ChannelClosed:
+                return
+
+    def _wake(self) -> None:
+        self._pending.set()
+
+    # For whoever works in the room.
+
+    def set_state(self, state: State) -> None:
+        """Publish who and where we are, now and after every rejoin."""
+        self._state = state
+        if self._protocol is not None:
+            self._protocol.publish(state, anyio.current_time())
+            self._wake()
+
+    def write_soon(self, steps: Iterable[Step]) -> Written:
+        """Write without waiting for the echo: for a run's outputs, where the next write follows anyway."""
+        written, _ = self.protocol.write(steps)
+        self._wake()
+        return written
+
+    async def write(self, plan: Plan) -> Written:
+        """Read, decide and write in one transaction, then wait until the room has it."""
+        protocol = self.protocol
+        written, number = protocol.write(plan(protocol.replica))
+        if written.update is None:
+            return written
+        acknowledged = self._acks[number] = anyio.Event()
+        self._wake()
+        with anyio.move_on_after(self._limits.echo_s):
+            await acknowledged.wait()
+        if not acknowledged.is_set() and self._protocol is protocol:
+            protocol.ask()  # an echo can be missing after concurrent deletions; this answer cannot
+            self._wake()
+            with anyio.move_on_after(self._limits.ack_s):
+                await acknowledged.wait()
+        if number in self._acks or self._protocol is not protocol:
+            self._acks.pop(number, None)
+            raise SyncTimeout(
+                "The edit was sent, but the room has not confirmed it: it may or may not be in the notebook.",
+                'Look before you repeat it: query_notebook(query="cells").',
+            )
+        return written
+
+    async def request_save(self) -> str:
+        """Ask the server to write the file; its word (``success``, ``skipped``, ``failed``) is no proof."""
+        protocol = self.protocol
+        number = protocol.request_save()
+        done, answer = self._saves[number] = (anyio.Event(), [])
+        self._wake()
+        with anyio.move_on_after(self._limits.save_s):
+            await done.wait()
+        self._saves.pop(number, None)
+        if not answer:
+            raise SaveFailed(
+                "The server did not answer the request to save.", "The room still has all edits: try again."
+            )
+        return answer[0]

@@ -1,0 +1,401 @@
+"""One Yjs replica of the notebook: views out, steps in.
+
+The theory.  The shared document is an array of cell maps.  Walking it costs time in proportion to the notebook, so
+nothing here walks it twice: after one look at the start, the document's own events say which cells were inserted,
+deleted or changed, and only those are read again.  ``view`` is therefore always current and costs next to nothing.
+
+Rules:
+
+* A replica belongs to one event-loop thread, and no transaction of it ever spans an ``await``.
+* A replica is never reused: after an update failed to apply, or after the room was lost, it is thrown away
+  (``facts/faults.md``: a kept Doc resurrects what the server has reverted).
+* ``source`` is edited in place, never replaced: an open editor on a replaced text goes dead.
+* pycrdt counts texts in UTF-8 bytes and clocks in UTF-16 units; both stay inside this module and ``positions``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jupyter_ydoc import YNotebook
+from pycrdt import Array, Doc, Map, Subscription, Text
+
+from ..errors import LocalProtocolError, RemoteProtocolError
+from ..notebook import steps as st
+from ..notebook.model import CellView, NotebookView, OutputView
+from ..notebook.splice import Splices, byte_offset
+from .cells import clear, language, read_cell, read_outputs, retyped, write_output
+from .codec import UpdateKey, state_vector, update_key
+from .positions import Range, at_character, end_of, start_of, text_id
+from .positions import inserted as inserted_between
+
+ORIGIN = "collab_agent"
+"""The origin of every transaction of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteChange:
+    """What one update of somebody else's did.
+
+    ``clients``: whose state vector advanced (deletions advance none).  ``cells``: ids of the cells whose source,
+    outputs or state changed, or that are new; ``edited``: those whose source changed in place.  ``gap``: the update
+    waits for another one that never came.
+    """
+
+    clients: frozenset[int]
+    cells: frozenset[str]
+    edited: frozenset[str]
+    gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One transaction of ours: its update (None where nothing changed) and what it inserted, cell by cell."""
+
+    update: bytes | None
+    key: UpdateKey
+    inserted: tuple[Range, ...]
+
+
+class _Cell:
+    """A cell of the shared array: its handles, its last view, and what was read of it on demand."""
+
+    __slots__ = ("map", "outputs", "text_id", "view")
+
+    def __init__(self, handle: Any) -> None:
+        self.map: Map[Any] | None = handle if isinstance(handle, Map) else None
+        self.view = read_cell(self.map)
+        self.outputs: tuple[OutputView, ...] | None = None
+        self.text_id: tuple[int, int] | None = None
+
+    @property
+    def source(self) -> Text | None:
+        text = None if self.map is None else self.map.get("source")
+        return text if isinstance(text, Text) else None
+
+
+class Replica:
+    """The notebook as this peer has it.  ``client_id`` is also its id in awareness."""
+
+    def __init__(self) -> None:
+        self._doc: Doc[Any] = Doc()
+        self.client_id: int = self._doc.client_id
+        self._array: Array[Any] = self._doc.get("cells", type=Array)
+        self._meta: Map[Any] = self._doc.get("meta", type=Map)
+        self._state: Map[Any] = self._doc.get("state", type=Map)
+        self._factory = YNotebook()  # builds cells of the current schema, in a Doc of its own
+        self._cells: list[_Cell] = []
+        self._views: list[CellView] = []
+        self._by_id: dict[str, _Cell] = {}
+        self._by_text: dict[tuple[int, int], _Cell] = {}
+        self._view: NotebookView | None = None
+        self._language: str | None = None
+        self._events: list[Any] = []
+        self._updates: list[bytes] = []
+        self._clocks: Mapping[int, int] = {}
+        self._subscriptions: list[Subscription] = [
+            self._array.observe_deep(self._events.extend),
+            self._meta.observe_deep(self._forget_meta),
+            self._state.observe(self._forget_path),
+            self._doc.observe(lambda event: self._updates.append(event.update)),
+        ]
+        self.version = 0
+        """Grows with every change, own or foreign."""
+
+    # Views.
+
+    @property
+    def view(self) -> NotebookView:
+        """The notebook now."""
+        if self._view is None:
+            if self._language is None:
+                self._language = language(self._meta)
+            path = self._state.get("path")
+            self._view = NotebookView(tuple(self._views), path if isinstance(path, str) else "", self._language)
+        return self._view
+
+    def cell(self, cell_id: str) -> CellView | None:
+        """The cell with this id now, or None."""
+        found = self._by_id.get(cell_id)
+        return None if found is None else found.view
+
+    def outputs(self, cell_id: str) -> tuple[OutputView, ...]:
+        """The outputs of a cell; read on demand and kept until they change."""
+        cell = self._by_id.get(cell_id)
+        if cell is None:
+            return ()
+        if cell.outputs is None:
+            cell.outputs = read_outputs(cell.map)
+        return cell.outputs
+
+    @property
+    def hash(self) -> str | None:
+        """The SHA-256 that the server has put down for the file it last wrote or read."""
+        value = self._state.get("hash")
+        return value if isinstance(value, str) else None
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the server has the room marked as changed since it last wrote the file."""
+        return bool(self._state.get("dirty"))
+
+    @property
+    def format_minor(self) -> int:
+        """nbformat's minor version; below 5 the file has no cell ids."""
+        value = self._meta.get("nbformat_minor")
+        return int(value) if isinstance(value, int | float) else 5
+
+    def cell_of_text(self, client: int, clock: int) -> str | None:
+        """The id of the cell whose source text has this item id: what a caret's ``type`` names."""
+        found = self._by_text.get((client, clock))
+        if found is None:
+            for cell in self._cells:
+                if cell.text_id is None and (source := cell.source) is not None:
+                    cell.text_id = text_id(source)
+                    self._by_text[cell.text_id] = cell
+            found = self._by_text.get((client, clock))
+        return None if found is None else found.view.id
+
+    def source_of(self, cell_id: str) -> Text:
+        """The live text of a cell's source, for positions; never keep it across an ``await``."""
+        return self._source(cell_id)
+
+    # Synchronisation.
+
+    def state_vector(self) -> bytes:
+        """Our state vector, encoded, for a sync step 1."""
+        return self._doc.get_state()
+
+    def update_since(self, vector: bytes) -> bytes:
+        """All that a peer with this encoded state vector lacks, for a sync step 2."""
+        try:
+            return self._doc.get_update(vector)
+        except BaseException as exc:
+            raise _remote_error(exc, "The room sent a state vector that cannot be read.") from exc
+
+    def apply(self, update: bytes) -> RemoteChange:
+        """Merge an update of the room.  ``RemoteProtocolError``: throw this replica away, it may be half changed."""
+        before = self._clocks
+        key = update_key(update)
+        try:
+            self._doc.apply_update(update)
+        except BaseException as exc:
+            raise _remote_error(exc, "The room sent an update that cannot be applied.") from exc
+        self._updates.clear()
+        cells, edited = self._settle()
+        self._clocks = state_vector(self._doc.get_state())
+        advanced = frozenset(c for c, clock in self._clocks.items() if clock > before.get(c, 0))
+        gap = isinstance(key, tuple) and key[1] > self._clocks.get(key[0], 0)
+        return RemoteChange(advanced - {self.client_id}, cells, edited, gap)
+
+    # Writing.
+
+    def write(self, steps: Iterable[st.Step]) -> Written:
+        """Do all steps in one transaction.  Whoever calls has checked them: there is no rollback."""
+        inserted: list[Range] = []
+        self._updates.clear()
+        with self._doc.transaction(origin=ORIGIN):
+            for step in steps:
+                self._write_step(step, inserted)
+        self._settle(own=True)
+        self._clocks = state_vector(self._doc.get_state())
+        update = self._updates[-1] if self._updates else None
+        self._updates.clear()
+        return Written(update, None if update is None else update_key(update), tuple(inserted))
+
+    def _write_step(self, step: st.Step, inserted: list[Range]) -> None:
+        match step:
+            case st.SpliceSource(cell, splices):
+                inserted += self._splice(cell, splices)
+            case st.InsertCell(cell, index, type_, source):
+                value: dict[str, Any] = {"id": cell, "cell_type": type_, "source": source, "metadata": {}}
+                if type_ == "code":
+                    value |= {"outputs": [], "execution_count": None}
+                text = self._insert(index, value)
+                inserted.append(Range(cell, start_of(text), end_of(text)))
+            case st.DeleteCell(cell):
+                self._remove(cell)
+            case st.MoveCell(cell, index):
+                running = self._require(cell).view.running
+                self._insert(index, self._remove(cell))
+                if running:
+                    self._map(cell)["execution_state"] = "running"
+            case st.RetypeCell(cell, type_):
+                index = self._index(cell)
+                self._insert(index, retyped(self._remove(cell), type_))
+            case _:
+                self._write_run_step(step)
+
+    def _write_run_step(self, step: st.Step) -> None:
+        match step:
+            case st.ClearCell(cell):
+                clear(self._map(cell))
+            case st.BeginRun(cell):
+                handle = self._map(cell)
+                clear(handle)
+                handle["execution_state"] = "running"
+            case st.WriteOutputs(cell, ops):
+                outputs = self._map(cell)["outputs"]
+                for op in ops:
+                    write_output(outputs, op)
+            case st.EndRun(cell, count):
+                handle = self._map(cell)
+                handle["execution_count"] = None if count is None else float(count)
+                handle["execution_state"] = "idle"
+            case _:
+                raise LocalProtocolError(f"Not a step: {step!r}")
+
+    def _splice(self, cell_id: str, splices: Splices) -> list[Range]:
+        """Edit a text from its end to its start, so that positions stay true; one range per splice."""
+        text = self._source(cell_id)
+        current = str(text)
+        ranges: list[Range] = []
+        for splice in reversed(splices):
+            start = byte_offset(current, splice.start)
+            if splice.stop > splice.start:
+                del text[start : start + len(current[splice.start : splice.stop].encode())]
+            if not splice.insert:
+                here = at_character(text, splice.start)
+                ranges.append(Range(cell_id, here, here))
+                continue
+            first = self._own_clock()
+            text.insert(start, splice.insert)
+            last = self._own_clock() - 1
+            ranges.append(Range(cell_id, *inserted_between(self.client_id, first, last)))
+        return list(reversed(ranges))
+
+    def _own_clock(self) -> int:
+        return state_vector(self._doc.get_state()).get(self.client_id, 0)
+
+    def _insert(self, index: int, value: dict[str, Any]) -> Text:
+        """Insert a cell and know it at once: later steps of the same transaction may name it."""
+        self._array.insert(index, self._factory.create_ycell(value))
+        cell = _Cell(self._array[index])
+        self._cells.insert(index, cell)
+        self._views.insert(index, cell.view)
+        self._by_id[cell.view.id] = cell
+        return self._source(cell.view.id)
+
+    def _remove(self, cell_id: str) -> dict[str, Any]:
+        """Delete a cell; returns what it was, in nbformat's terms."""
+        index = self._index(cell_id)
+        value: dict[str, Any] = self._map(cell_id).to_py() or {}
+        value.pop("execution_state", None)
+        del self._array[index]
+        self._drop(self._cells.pop(index))
+        del self._views[index]
+        return value
+
+    # Bookkeeping.
+
+    def _settle(self, *, own: bool = False) -> tuple[frozenset[str], frozenset[str]]:
+        """Bring the views up to what the events say; returns ids of changed cells, and of those with a new source."""
+        events = list(self._events)
+        self._events.clear()
+        if not events:
+            return frozenset(), frozenset()
+        changed: set[str] = set()
+        edited: set[str] = set()
+        for event in events:
+            if not event.path and not own:  # what we restructured ourselves is known already
+                changed |= self._restructure(event.delta)
+        for event in events:
+            if event.path:
+                self._refresh(event, changed, edited)
+        self._view = None
+        self.version += 1
+        return frozenset(changed), frozenset(edited)
+
+    def _restructure(self, delta: Iterable[Mapping[str, Any]]) -> set[str]:
+        new: set[str] = set()
+        at = 0
+        for part in delta:
+            if "retain" in part:
+                at += int(part["retain"])
+            elif "delete" in part:
+                gone = self._cells[at : at + int(part["delete"])]
+                del self._cells[at : at + len(gone)], self._views[at : at + len(gone)]
+                for cell in gone:
+                    self._drop(cell)
+            else:
+                cells = [_Cell(handle) for handle in part["insert"]]
+                self._cells[at:at] = cells
+                self._views[at:at] = [cell.view for cell in cells]
+                at += len(cells)
+                for cell in cells:
+                    self._by_id.setdefault(cell.view.id, cell)
+                    new.add(cell.view.id)
+        return new
+
+    def _drop(self, cell: _Cell) -> None:
+        self._release_id(cell.view.id, cell)
+        if cell.text_id is not None:
+            self._by_text.pop(cell.text_id, None)
+
+    def _refresh(self, event: Any, changed: set[str], edited: set[str]) -> None:
+        """Read again what one event says has changed inside a cell."""
+        index = event.path[0]
+        if not isinstance(index, int) or index >= len(self._cells):
+            return
+        cell = self._cells[index]
+        before = cell.view
+        field = event.path[1] if len(event.path) > 1 else None
+        if field == "source":
+            cell.view = replace(before, source=str(event.target))
+        elif field == "outputs" or (field is None and "outputs" in event.keys):
+            cell.outputs = None
+            cell.view = replace(before, outputs_version=before.outputs_version + 1)
+        if field is None:
+            cell.view = replace(read_cell(cell.map), outputs_version=cell.view.outputs_version)
+        if cell.view.id != before.id:  # the server renames one of two cells with the same id
+            self._release_id(before.id, cell)
+            self._by_id.setdefault(cell.view.id, cell)
+        self._views[index] = cell.view
+        changed.add(cell.view.id)
+        if cell.view.source != before.source:
+            edited.add(cell.view.id)
+
+    def _release_id(self, cell_id: str, cell: _Cell) -> None:
+        """The id no longer means this cell; where two peers had doubled it, it means the other one."""
+        if self._by_id.get(cell_id) is cell:
+            del self._by_id[cell_id]
+            twin = next((other for other in self._cells if other.view.id == cell_id and other is not cell), None)
+            if twin is not None:
+                self._by_id[cell_id] = twin
+
+    def _forget_meta(self, _events: list[Any]) -> None:
+        self._language = None
+        self._view = None
+
+    def _forget_path(self, _event: Any) -> None:
+        self._view = None
+
+    def _require(self, cell_id: str) -> _Cell:
+        cell = self._by_id.get(cell_id)
+        if cell is None:
+            raise LocalProtocolError(f"There is no cell {cell_id!r} to write into.")
+        return cell
+
+    def _map(self, cell_id: str) -> Map[Any]:
+        handle = self._require(cell_id).map
+        if handle is None:
+            raise LocalProtocolError(f"The cell {cell_id!r} is no map.")
+        return handle
+
+    def _source(self, cell_id: str) -> Text:
+        text = self._require(cell_id).source
+        if text is None:
+            raise LocalProtocolError(f"The cell {cell_id!r} has no text.")
+        return text
+
+    def _index(self, cell_id: str) -> int:
+        return self._cells.index(self._require(cell_id))
+
+
+def _remote_error(exc: BaseException, message: str) -> BaseException:
+    """pycrdt panics with a ``BaseException`` on some malformed input; that must not escape as one."""
+    if isinstance(exc, KeyboardInterrupt | SystemExit):
+        return exc
+    return RemoteProtocolError(message, "The notebook is joined afresh; call again.")
