@@ -1,0 +1,179 @@
+"""The websocket to a kernel's channels: how it is opened, kept fast, and reopened.
+
+The server leaves Nagle's algorithm on, so that the second of two small messages waits until the first was
+acknowledged, and the client's TCP delays acknowledgements by up to 40 ms.  ``TCP_QUICKACK``, re-armed whenever data
+came in, acknowledges at once: it takes ``1+1`` from some 48 ms to some 8 ms (Linux; elsewhere the option is missing).
+
+A cut socket is reopened under the *same* session id: the server then replays what was missed, if no other client was
+connected meanwhile, and at least routes later replies here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from urllib.parse import quote, urlencode
+
+import anyio
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+
+from ..config import Server
+from ..errors import NoKernel, ServerError, ServerRefused, Unauthorized, Unreachable
+from .wire import SUBPROTOCOL
+
+# How long the server may take: before it accepts, it waits for a freshly started kernel's first answer.
+_OPEN_S = 60.0
+_CLOSE_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class KernelConnection(ClientConnection):
+    """A websocket that acknowledges at once and can send without an ``await``."""
+
+    def data_received(self, data: bytes) -> None:
+        self._acknowledge_now()
+        super().data_received(data)
+
+    def _acknowledge_now(self) -> None:
+        raw = self.transport.get_extra_info("socket")
+        if raw is None or not hasattr(socket, "TCP_QUICKACK"):
+            return
+        try:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        except OSError:
+            # No TCP socket (a Unix socket), or it is closed by now: only the speed is lost.
+            return
+
+    def send_now(self, frame: bytes) -> bool:
+        """Hand ``frame`` to the transport before returning; False if the connection is not open.
+
+        The transport buffers without bound.  True does not say that the frame arrives.
+        """
+        if self.protocol.state is not State.OPEN or self.transport.is_closing():
+            return False
+        self.protocol.send_binary(frame)
+        self.send_data()
+        return True
+
+
+async def open_connection(server: Server, kernel_id: str, session_id: str) -> KernelConnection:
+    """Connect to the channels of a kernel under a session id, which no other socket may use at the same time.
+
+    ``NoKernel``: the server knows no such kernel.  ``Unauthorized``, ``Unreachable``, ``ServerRefused``: as named.
+    """
+    base = "ws" + server.url.removeprefix("http").rstrip("/")
+    url = f"{base}/api/kernels/{quote(kernel_id)}/channels?{urlencode({'session_id': session_id})}"
+    try:
+        connection = await connect(
+            url,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            additional_headers={"Authorization": f"token {server.token}"} if server.token else None,
+            create_connection=KernelConnection,
+            # The library logs all headers, and so the token, where debugging is on for its own logger.
+            logger=logging.Logger("collab_agent.kernel.channel", logging.WARNING),
+            compression=None,
+            max_size=None,
+            open_timeout=_OPEN_S,
+            close_timeout=_CLOSE_S,
+            proxy=None,
+        )
+    except InvalidStatus as error:
+        raise _refusal(error.response.status_code, server, kernel_id) from None
+    except (InvalidHandshake, WebSocketException) as error:
+        raise ServerRefused(f"{server.url} does not open the channels of kernel {kernel_id}: {error}") from error
+    except (OSError, TimeoutError) as error:
+        raise Unreachable(
+            f"{server.url} does not answer: {error}", "Is the Jupyter server running? Try `collab-agent doctor`."
+        ) from error
+    if connection.subprotocol != SUBPROTOCOL:
+        await connection.close()
+        raise ServerRefused(
+            f"{server.url} does not speak {SUBPROTOCOL} on a kernel's channels",
+            "It needs jupyter_server 2 or newer, and no kernel_ws_protocol in its configuration.",
+        )
+    assert isinstance(connection, KernelConnection)
+    return connection
+
+
+def _refusal(status: int, server: Server, kernel_id: str) -> NoKernel | Unauthorized | ServerRefused:
+    if status == 404:
+        return NoKernel(
+            f"{server.url} has no kernel {kernel_id}", "Call setup_notebook again: it takes or starts a kernel."
+        )
+    if status in (401, 403):
+        return Unauthorized(f"{server.url} refuses the token", "Try `collab-agent doctor`.")
+    return ServerRefused(f"{server.url} answers {status} for the channels of kernel {kernel_id}")
+
+
+class Link:
+    """A websocket that comes back; frames sent while it is away wait for it.
+
+    ``delays``: seconds before each attempt to reopen it.
+    """
+
+    def __init__(self, server: Server, kernel_id: str, session_id: str, delays: Sequence[float]) -> None:
+        self._server = server
+        self._kernel_id = kernel_id
+        self._session_id = session_id
+        self._delays = delays
+        self._connection: KernelConnection | None = None
+        self._backlog: deque[bytes] = deque()
+
+    @property
+    def connection(self) -> KernelConnection | None:
+        """The open socket; None while there is none."""
+        return self._connection
+
+    async def open(self) -> None:
+        """Connect, and send what waits; errors as ``open_connection``."""
+        connection = await open_connection(self._server, self._kernel_id, self._session_id)
+        while self._backlog and connection.send_now(self._backlog[0]):
+            self._backlog.popleft()
+        self._connection = connection
+
+    def send(self, frame: bytes) -> None:
+        """Send without an ``await``, or keep for the next connection; in order."""
+        if self._connection is None or self._backlog or not self._connection.send_now(frame):
+            self._backlog.append(frame)
+
+    def drop_waiting(self) -> None:
+        self._backlog.clear()
+
+    async def run(self, received: Callable[[str | bytes], None], lost: Callable[[], None]) -> None:
+        """Pass on every frame of this connection; return, after a call of ``lost``, when it is cut."""
+        assert self._connection is not None
+        with contextlib.suppress(ConnectionClosed):
+            async for frame in self._connection:
+                received(frame)
+        self._connection = None
+        lost()
+
+    async def reopen(self) -> str:
+        """Connect again; empty, or why that is impossible for good, to complete the sentence "the kernel …"."""
+        for delay in self._delays:
+            await anyio.sleep(delay)
+            try:
+                await self.open()
+            except NoKernel:
+                return "was shut down while the connection was away"
+            except Unauthorized:
+                return "cannot be reached any more: the server refuses the token"
+            except ServerError as error:
+                _log.info("reconnecting to kernel %s: %s", self._kernel_id, error.message)
+            else:
+                return ""
+        return "cannot be reached any more: the server does not answer"
+
+    async def aclose(self) -> None:
+        """Close the socket, within a second; twice is harmless."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with anyio.CancelScope(shield=True):  # bounded by the connection's own close_timeout
+                await connection.close()

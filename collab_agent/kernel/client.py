@@ -1,0 +1,331 @@
+"""A kernel's client on the server's websocket: requests out, every message to the request that caused it.
+
+The socket is one of many on the kernel: the human's page has its own, and every one of them receives every iopub
+message.  Replies and input requests come to their sender only.  The parts are elsewhere: frames in ``wire``, the life
+of a request in ``execution``, who gets which message in ``dispatch``, what others do in ``observer``, the socket in
+``channel``.
+
+Two rules:
+
+- ``send_execute`` does not ``await``: whoever reads a cell's source can send exactly that text.
+- The shell channel is a queue, so that the answer to a ``kernel_info_request`` (the *marker*) proves that the kernel is
+  past everything sent before it.  It is sent after each connect: what was cut off and has not ended by then has lost
+  its end, and what others had begun before has ended.  Until it is answered the kernel is busy with something that we
+  did not see begin.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from ..config import Server
+from ..errors import KernelDied, KernelError, RemoteProtocolError
+from .channel import Link
+from .dispatch import Dispatcher, OnMessage, call
+from .execution import ConnectionGap, Execution, KernelGone
+from .messages import MessageFactory
+from .observer import (
+    Event,
+    ForeignRun,
+    ForeignRunEnded,
+    ForeignRunStarted,
+    KernelBack,
+    Observer,
+    is_rate_limit_notice,
+)
+from .wire import Channel, Message, decode
+
+__all__ = ["ForeignListener", "KernelClient", "LifeListener", "OnMessage", "is_rate_limit_notice"]
+
+_log = logging.getLogger(__name__)
+
+ForeignListener = Callable[[ForeignRunStarted | ForeignRunEnded], None]
+LifeListener = Callable[[KernelGone | KernelBack | ConnectionGap], None]
+
+RECONNECT_DELAYS_S = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
+# How long connecting waits for the marker's answer: an idle kernel takes some 10 ms, a busy one says nothing.
+_MARKER_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Marker:
+    msg_id: str
+    sent: float
+
+
+class KernelClient:
+    """One client of one kernel.  Made by ``connect``; used from one event loop, by any number of tasks."""
+
+    def __init__(self, kernel_id: str, messages: MessageFactory, link: Link) -> None:
+        self.kernel_id = kernel_id
+        self._messages = messages
+        self._link = link
+        self._observer = Observer(messages.session_id)
+        self._dispatcher = Dispatcher()
+        self._marker: _Marker | None = None
+        self._gone: KernelGone | None = None
+        self._closed = False
+        self._changed = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._on_foreign: list[ForeignListener] = []
+        self._on_life: list[LifeListener] = []
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connect(
+        cls,
+        server: Server,
+        kernel_id: str,
+        *,
+        username: str = "collab-agent",
+        reconnect_delays: Sequence[float] = RECONNECT_DELAYS_S,
+    ) -> AsyncIterator[KernelClient]:
+        """A connected client; leaving closes it.  Errors as ``channel.open_connection``.
+
+        ``reconnect_delays``: seconds before each attempt to reopen a cut socket; after the last the kernel counts as
+        gone.
+        """
+        messages = await MessageFactory.create(username)
+        link = Link(server, kernel_id, messages.session_id, reconnect_delays)
+        await link.open()
+        client = cls(kernel_id, messages, link)
+        try:
+            async with anyio.create_task_group() as tasks:
+                client._mark()
+                tasks.start_soon(client._receive_all)
+                try:
+                    with anyio.move_on_after(_MARKER_S):
+                        while client._marker is not None:
+                            await client._changed.wait()
+                    yield client
+                finally:
+                    await client.aclose()
+        except BaseExceptionGroup as group:
+            # The task group wraps what the caller's own block raised; the caller should not see that.
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from None
+            raise
+
+    @property
+    def session_id(self) -> str:
+        """The session in the headers of this client's requests."""
+        return self._messages.session_id
+
+    @property
+    def gone(self) -> KernelGone | None:
+        """Why nothing can be sent any more; None while the kernel, or its successor, is there."""
+        return self._gone
+
+    @property
+    def connected(self) -> bool:
+        """Whether the socket is open; while it is not, what is sent waits for it."""
+        return self._link.connection is not None
+
+    @property
+    def foreign_busy(self) -> ForeignRun | None:
+        """Somebody else's run that is in progress, if any: the one that began first."""
+        if self._observer.foreign is None and self._marker is not None and not self._dispatcher.pending:
+            return ForeignRun("", None, None, self._marker.sent)
+        return self._observer.foreign
+
+    @staticmethod
+    def now() -> float:
+        """The clock of all times here: the event loop's, in monotonic seconds."""
+        return anyio.current_time()
+
+    async def wait_idle(self, quiet_s: float = 0.05) -> None:
+        """Return when no foreign run is in progress.
+
+        A page that runs many cells leaves milliseconds between them: after a wait, the kernel must have been free of
+        foreign runs for ``quiet_s`` seconds.
+        """
+        while self._is_foreign_busy():
+            await self._changed.wait()
+            with anyio.move_on_after(quiet_s):
+                while not self._is_foreign_busy():
+                    await self._changed.wait()
+
+    def _is_foreign_busy(self) -> bool:
+        return self.foreign_busy is not None
+
+    def on_foreign(self, listener: ForeignListener) -> Callable[[], None]:
+        """Call ``listener`` whenever a visible foreign run starts or ends; the result unsubscribes it."""
+        self._on_foreign.append(listener)
+        return lambda: self._on_foreign.remove(listener)
+
+    def on_life(self, listener: LifeListener) -> Callable[[], None]:
+        """Call ``listener`` when the kernel goes or is back, or after a gap; the result unsubscribes it."""
+        self._on_life.append(listener)
+        return lambda: self._on_life.remove(listener)
+
+    def send_execute(
+        self,
+        code: str,
+        *,
+        cell_id: str | None = None,
+        silent: bool = False,
+        store_history: bool = True,
+        user_expressions: Mapping[str, str] | None = None,
+        on_message: OnMessage,
+        allow_stdin: bool = True,
+        subshell_id: str | None = None,
+    ) -> str:
+        """Send an ``execute_request`` now and return its id; nothing is awaited.  ``KernelDied``: there is no kernel.
+
+        ``on_message`` is called for each message that the request causes, also after its end, and for
+        ``KernelGone``, ``ConnectionGap`` and ``EndLost``; ``execution(msg_id)`` has then taken it in already.
+        ``stop_on_error`` is always false: an error of ours must not throw away the human's queued cells.
+        """
+        self._check()
+        msg_id, frame = self._messages.execute_request(
+            code,
+            cell_id=cell_id,
+            silent=silent,
+            store_history=store_history,
+            user_expressions=user_expressions,
+            allow_stdin=allow_stdin,
+            subshell_id=subshell_id,
+        )
+        self._dispatcher.add(Execution(msg_id, code, self.now()), on_message)
+        self._link.send(frame)
+        return msg_id
+
+    def execution(self, msg_id: str) -> Execution:
+        """The life of the request that ``send_execute`` answered with this id."""
+        return self._dispatcher.execution(msg_id)
+
+    def forget(self, msg_id: str) -> None:
+        """Stop routing to this request; for one that is over and whose late output nobody wants."""
+        self._dispatcher.forget(msg_id)
+
+    def send_input_reply(self, value: str, msg_id: str | None = None) -> None:
+        """Answer the kernel's ``input()``: of that request, or of the one that asks.  ``KernelError``: none does."""
+        execution = self._dispatcher.asking(msg_id)
+        if execution is None or execution.prompt is None:
+            raise KernelError("the kernel does not ask this agent for input")
+        self._check()
+        self._link.send(self._messages.input_reply(execution.prompt.request, value))
+        execution.answered()
+
+    async def request(
+        self,
+        channel: Channel,
+        msg_type: str,
+        content: Mapping[str, Any] | None = None,
+        timeout: float = 5.0,
+        *,
+        subshell_id: str | None = None,
+    ) -> Message:
+        """Send a shell or control request and return its reply.
+
+        ``KernelError``: no reply within ``timeout`` seconds.  ``KernelDied``: there is no kernel, or it went away.
+        """
+        self._check()
+        msg_id, frame = self._messages.request(channel, msg_type, content or {}, subshell_id=subshell_id)
+        request = self._dispatcher.add_request(msg_id, channel)
+        self._link.send(frame)
+        try:
+            with anyio.move_on_after(timeout):
+                await request.done.wait()
+        finally:
+            self._dispatcher.forget(msg_id)
+        if request.reply is not None:
+            return request.reply
+        if request.gone is not None:
+            raise _died(request.gone)
+        raise KernelError(
+            f"the kernel did not answer {msg_type} within {timeout:g} s",
+            "It is busy or stuck: query_notebook(query='runs') says what runs.",
+        )
+
+    async def aclose(self) -> None:
+        """Close the socket; what is pending counts as lost.  Twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        self._scope.cancel()
+        reason = "was left by this agent"
+        self._observer.gone(reason, final=True)
+        self._lose(KernelGone(reason, final=True))
+        self._wake()
+        await self._link.aclose()
+
+    def _check(self) -> None:
+        if self._gone is not None:
+            raise _died(self._gone)
+
+    def _mark(self) -> None:
+        """Begin to find out what the kernel is past, on a fresh connection."""
+        msg_id, frame = self._messages.request("shell", "kernel_info_request", {})
+        self._marker = _Marker(msg_id, self.now())
+        self._link.send(frame)
+        self._wake()
+
+    async def _receive_all(self) -> None:
+        """Receive until the client is closed or the kernel is gone for good; reopen a cut socket."""
+        with self._scope:
+            while True:
+                await self._link.run(self._receive, lambda: self._announce([ConnectionGap()]))
+                reason = await self._link.reopen()
+                if reason:
+                    self._announce(self._observer.gone(reason, final=True))
+                    return
+                self._mark()
+
+    def _receive(self, frame: str | bytes) -> None:
+        try:
+            if isinstance(frame, str):
+                raise RemoteProtocolError("a kernel frame is text where v1 frames are binary")
+            message = decode(frame)
+        except RemoteProtocolError as error:
+            _log.warning("a message of kernel %s was skipped: %s", self.kernel_id, error.message)
+            self._announce([ConnectionGap()])
+            return
+        self._announce(self._observer.receive(message, self.now()))
+        self._dispatcher.receive(message, self.now())
+        if self._marker is not None and message.parent_id == self._marker.msg_id and message.channel == "shell":
+            self._pass_marker(self._marker)
+
+    def _pass_marker(self, marker: _Marker) -> None:
+        self._marker = None
+        self._dispatcher.past(self.now())
+        self._announce(self._observer.forget_before(marker.sent))
+
+    def _announce(self, events: Sequence[Event | ConnectionGap]) -> None:
+        """Tell everybody whom the events concern."""
+        for event in events:
+            match event:
+                case ForeignRunStarted() | ForeignRunEnded():
+                    for on_foreign in list(self._on_foreign):
+                        call(on_foreign, event)
+                    continue
+                case KernelGone():
+                    self._lose(event)
+                case KernelBack():
+                    self._gone = None
+                case ConnectionGap():
+                    self._dispatcher.gap(self.now())
+            for on_life in list(self._on_life):
+                call(on_life, event)
+        self._wake()
+
+    def _lose(self, gone: KernelGone) -> None:
+        """Nothing that was sent will be answered."""
+        self._gone = gone if gone.final else None
+        self._marker = None
+        self._link.drop_waiting()
+        self._dispatcher.gone(gone, self.now())
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+def _died(gone: KernelGone) -> KernelDied:
+    return KernelDied(f"the kernel {gone.reason}", "Call setup_notebook again: it takes or starts a kernel.")
