@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-from collab_agent.config import Server
-from collab_agent.errors import ConfigError
+from collab_agent.config import Server, Settings
+from collab_agent.errors import CollabAgentError, ConfigError
+from collab_agent.jupyter.address import base_url, same_server
+from collab_agent.jupyter.api import JupyterApi
 
 _PROBE_S = 3.0
+_AS_NEW_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,57 +30,58 @@ class Candidate:
     pid: int
 
 
+def configured(url: str, token: str = "") -> Server:
+    """The server that the user named; ``url`` may be a page's address.  Raises ConfigError for a bad one."""
+    return Server(base_url(url), token.strip())
+
+
 def choose(candidates: Sequence[Candidate], cwd: Path) -> Server | None:
     """The server to join: whose root folder holds ``cwd``, then the newest; None if there is none.
 
-    Of several roots that hold ``cwd`` the deepest is the nearest to what the user is looking at.  Raises
-    ConfigError, which lists the addresses and no tokens, if several remain equal.
+    Two that started within a second of each other count as equally new.  Raises ConfigError, which lists the
+    addresses and no tokens, if several remain equal.
     """
     if not candidates:
         return None
-    ranks = [(_depth_of_root(c.server.root_dir, cwd), c.started) for c in candidates]
-    best = max(ranks)
-    tied = [c.server for c, rank in zip(candidates, ranks, strict=True) if rank == best]
-    if len(tied) > 1:
-        listing = "\n".join(f"  {server.url}  root folder {server.root_dir}" for server in tied)
+    near = [c for c in candidates if _holds(c.server.root_dir, cwd)] or candidates
+    newest = max(c.started for c in near)
+    equal = [c.server for c in near if newest - c.started < _AS_NEW_S]
+    if len(equal) > 1:
+        listing = "\n".join(f"  {s.url}  root folder {s.root_dir or 'unknown'}" for s in equal)
         raise ConfigError(
-            f"{len(tied)} Jupyter servers could be meant:\n{listing}",
+            f"{len(equal)} running Jupyter servers could be meant:\n{listing}",
             "Set JUPYTER_URL and JUPYTER_TOKEN, or pass --url URL --token-file FILE.",
         )
-    return tied[0]
+    return equal[0]
 
 
-def _depth_of_root(root_dir: str | None, cwd: Path) -> int:
-    """How many parts ``root_dir`` has if it holds ``cwd``, else -1."""
-    if not root_dir:
-        return -1
-    root = Path(root_dir)
-    return len(root.parts) if cwd.is_relative_to(root) else -1
+def _holds(root_dir: str | None, cwd: Path) -> bool:
+    return bool(root_dir) and cwd.is_relative_to(str(root_dir))
+
+
+def completed(server: Server, running: Sequence[Candidate]) -> Server:
+    """``server`` with the token and the root folder that its own ``jpserver-*.json`` tells, where it has one.
+
+    A token that the user configured stays; a file's token goes to no other address than the file's own.
+    """
+    for candidate in running:
+        known = candidate.server
+        if same_server(known.url, server.url):
+            return replace(server, token=server.token or known.token, root_dir=server.root_dir or known.root_dir)
+    return server
 
 
 def parse_info(text: str, started: float) -> Candidate | None:
     """A ``jpserver-*.json`` as a candidate; None if it is half written or not of a TCP server."""
     try:
         info = json.loads(text)
-        if not isinstance(info, dict) or info.get("sock") or not isinstance(info["pid"], int):
-            return None
-        url, token, root_dir = info["url"], info.get("token") or "", info.get("root_dir")
-    except (ValueError, KeyError):
+        pid, token, root_dir = info["pid"], info.get("token") or "", info.get("root_dir")
+        server = Server(base_url(info["url"]), token, root_dir if isinstance(root_dir, str) else None)
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError):
         return None
-    if not isinstance(url, str) or not isinstance(token, str) or not url.startswith(("http://", "https://")):
+    if info.get("sock") or not isinstance(pid, int) or not isinstance(token, str):
         return None
-    return Candidate(
-        Server(on_loopback(url), token, root_dir if isinstance(root_dir, str) else None), started, info["pid"]
-    )
-
-
-def on_loopback(url: str) -> str:
-    """``url`` as base URL with a trailing slash; an address that means "every interface" becomes loopback."""
-    parts = urlsplit(url)
-    netloc = parts.netloc
-    if parts.hostname in ("0.0.0.0", "::"):
-        netloc = "127.0.0.1" if parts.port is None else f"127.0.0.1:{parts.port}"
-    return urlunsplit((parts.scheme, netloc, parts.path.rstrip("/") + "/", "", ""))
+    return Candidate(server, started, pid)
 
 
 def runtime_dir(env: Mapping[str, str]) -> Path:
@@ -97,9 +100,12 @@ def running_servers(folder: Path) -> list[Candidate]:
     found = []
     for file in sorted(folder.glob("jpserver-*.json")):
         try:
-            candidate = parse_info(file.read_text("utf-8"), file.stat().st_mtime)
+            stat = file.stat()
+            candidate = parse_info(file.read_text("utf-8"), stat.st_mtime)
         except (OSError, UnicodeDecodeError):
-            continue  # it ended in between, or is somebody else's
+            continue  # it ended in between
+        if os.name == "posix" and stat.st_uid != os.geteuid():
+            continue  # somebody else wrote it, and would choose where our user's work goes
         if candidate is not None and pid_lives(candidate.pid):
             found.append(candidate)
     return found
@@ -121,21 +127,21 @@ def pid_lives(pid: int) -> bool:
 
 
 async def is_alive(server: Server) -> bool:
-    """Whether a Jupyter server answers there.  ``/api`` needs no token, so a wrong one is not sent around."""
-    import httpx2
-
+    """Whether a Jupyter server answers there.  The question needs no token, so none is sent to who knows whom."""
     try:
-        async with httpx2.AsyncClient(trust_env=False, timeout=_PROBE_S) as client:
-            answer = await client.get(server.url + "api")
-            return answer.status_code == 200 and "version" in answer.json()
-    except (httpx2.HTTPError, ValueError):
+        async with JupyterApi(replace(server, token=""), timeout_s=_PROBE_S) as api:
+            await api.version()
+    except CollabAgentError:
         return False
+    return True
 
 
-async def discover(env: Mapping[str, str], cwd: Path) -> Server | None:
-    """The running server to join; None if this user has none.  Raises ConfigError if several are equal.
+async def find_server(settings: Settings, env: Mapping[str, str], cwd: Path) -> Server | None:
+    """The server to join: the configured one, else a running one, else None.
 
-    ``cwd``: an absolute path.
+    ``cwd``: an absolute path.  Raises ConfigError if several running ones could be meant.
     """
-    alive = [c for c in running_servers(runtime_dir(env)) if await is_alive(c.server)]
-    return choose(alive, cwd)
+    running = running_servers(runtime_dir(env))
+    if settings.server is not None:
+        return completed(settings.server, running)
+    return choose([c for c in running if await is_alive(c.server)], cwd)

@@ -25,7 +25,8 @@ import anyio
 from anyio.abc import Process
 
 from collab_agent.config import Server
-from collab_agent.errors import ConfigError, Unreachable
+from collab_agent.errors import CollabAgentError, ConfigError, Unreachable
+from collab_agent.jupyter.api import JupyterApi
 from collab_agent.jupyter.discovery import is_alive, running_servers, runtime_dir
 
 INSTALL_LAB = "pip install 'collab-agent[lab]'"
@@ -69,9 +70,7 @@ async def embedded_lab(
     require_lab()
     root = _folder(root_dir)
     token = secrets.token_urlsafe(32)
-    argv = lab_command(
-        root, port=port or free_port(), open_browser=open_browser, notebook=notebook, as_root=_is_root()
-    )
+    argv = lab_command(root, port=port or free_port(), open_browser=open_browser, notebook=notebook, as_root=_is_root())
     log = log_path or _new_log()
     process = await _spawn([*argv, *extra_args], {**env, "JUPYTER_TOKEN": token}, root, log)
     server: Server | None = None
@@ -182,29 +181,16 @@ async def _stop(process: Process, server: Server | None) -> None:
     """
     if server is not None and process.returncode is None:
         with anyio.move_on_after(_KINDLY_S):
-            if await _ask_to_stop(server):
-                await process.wait()
+            with contextlib.suppress(CollabAgentError):  # it may be gone before it has answered
+                async with JupyterApi(server, timeout_s=_KINDLY_S) as api:
+                    await api.shutdown()
+            await process.wait()
     for number in (signal.SIGTERM, signal.SIGKILL if os.name == "posix" else signal.SIGTERM):
         if process.returncode is None:
             _signal_group(process, number)
             with anyio.move_on_after(_FIRMLY_S):
                 await process.wait()
     await process.aclose()
-
-
-async def _ask_to_stop(server: Server) -> bool:
-    import httpx2
-
-    try:
-        async with httpx2.AsyncClient(trust_env=False, timeout=_KINDLY_S) as client:
-            answer = await client.post(
-                server.url + "api/shutdown", headers={"Authorization": f"token {server.token}"}
-            )
-            return answer.status_code == 200
-    except httpx2.RemoteProtocolError:
-        return True  # it stopped before it had answered
-    except httpx2.HTTPError:
-        return False
 
 
 def _signal_group(process: Process, number: signal.Signals) -> None:

@@ -19,9 +19,7 @@ def command_line_of(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text("utf-8")
 
 
-async def test_it_answers_inside_the_block_and_is_gone_after_it(
-    jupyter_env: dict[str, str], tmp_path: Path
-) -> None:
+async def test_it_answers_inside_the_block_and_is_gone_after_it(jupyter_env: dict[str, str], tmp_path: Path) -> None:
     with anyio.fail_after(90):
         async with embedded_lab(tmp_path, env=jupyter_env) as lab:
             assert await is_alive(lab.server)
@@ -63,13 +61,9 @@ async def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
             pass
 
 
-async def test_a_server_that_ends_at_once_is_reported_with_its_log(
-    jupyter_env: dict[str, str], tmp_path: Path
-) -> None:
+async def test_a_server_that_ends_at_once_is_reported_with_its_log(jupyter_env: dict[str, str], tmp_path: Path) -> None:
     log = tmp_path / "lab.log"
     with anyio.fail_after(90), pytest.raises(Unreachable, match="ended with") as caught:
-        async with embedded_lab(
-            tmp_path, env=jupyter_env, log_path=log, extra_args=["--ServerApp.port=not-a-number"]
-        ):
+        async with embedded_lab(tmp_path, env=jupyter_env, log_path=log, extra_args=["--ServerApp.port=not-a-number"]):
             pass
     assert "not-a-number" in caught.value.message

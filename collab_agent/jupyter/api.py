@@ -1,0 +1,124 @@
+"""The Jupyter server's REST interface: contents, sessions, kernels, and the door to the collaboration rooms.
+
+``JupyterApi`` is one server's; all its paths are normalised ones (``normalise_path``).  Nothing here retries.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from collab_agent.config import Server
+from collab_agent.errors import CollaborationMissing, NotebookNotFound
+from collab_agent.jupyter.address import normalise_path, quote_path
+from collab_agent.jupyter.models import (
+    DocumentSession,
+    KernelInfo,
+    KernelSpec,
+    KernelSpecs,
+    Listing,
+    NotebookFile,
+    ServerStatus,
+    Session,
+    text_of,
+)
+from collab_agent.jupyter.rest import Rest
+from collab_agent.jupyter.sessions import SessionsApi
+
+__all__ = [
+    "DocumentSession",
+    "JupyterApi",
+    "KernelInfo",
+    "KernelSpec",
+    "KernelSpecs",
+    "Listing",
+    "NotebookFile",
+    "ServerStatus",
+    "Session",
+    "normalise_path",
+]
+
+INSTALL_COLLABORATION = "pip install 'jupyter-collaboration>=5,<6'"
+_SLOW_S = 60.0
+"""Starting or restarting a kernel may take the server that long."""
+
+
+class JupyterApi(SessionsApi):
+    """One Jupyter server's REST interface.  Use it as an async context manager, or call ``aclose``."""
+
+    def __init__(self, server: Server, *, timeout_s: float = 30.0) -> None:
+        self._rest = Rest(server, timeout_s=timeout_s)
+        self._slow = Rest(server, timeout_s=max(timeout_s, _SLOW_S))
+        self.url = self._rest.url
+        """The base URL, with a trailing slash; safe to show."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._rest.aclose()
+        await self._slow.aclose()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header that authenticates a websocket.  It holds the token: keep it out of logs."""
+        return self._rest.headers
+
+    def ws_url(self, path_and_query: str) -> str:
+        """The websocket address of a path (quoted, relative to the base URL), ``ws`` for http, ``wss`` for https."""
+        return "ws" + self.url.removeprefix("http") + path_and_query.lstrip("/")
+
+    async def version(self) -> str:
+        """The version of jupyter_server.  Needs no token."""
+        answer = self._rest.object(await self._rest.request("GET", "api"))
+        return text_of(answer, "version")
+
+    async def status(self) -> ServerStatus:
+        """The server's state; proves that the token is accepted."""
+        answer = self._rest.object(await self._rest.request("GET", "api/status"))
+        return ServerStatus(
+            await self.version(),
+            text_of(answer, "started"),
+            int(answer.get("kernels", 0)),
+            int(answer.get("connections", 0)),
+        )
+
+    async def shutdown(self) -> None:
+        """End the server and its kernels."""
+        await self._rest.request("POST", "api/shutdown")
+
+    async def has_collaboration(self) -> bool:
+        """Whether jupyter-collaboration answers.  A GET on its PUT-only route says so (405) and changes nothing."""
+        answer = await self._rest.request("GET", "api/collaboration/session/-", accept=(404, 405))
+        return answer.status_code == 405
+
+    async def collaboration_version(self) -> str | None:
+        """The version of jupyter-collaboration, read from its page extension; None if that is not there."""
+        path = "lab/extensions/@jupyter/collaboration-extension/package.json"
+        answer = await self._rest.request("GET", path, accept=(404,))
+        return None if answer.status_code == 404 else text_of(self._rest.object(answer), "version")
+
+    async def open_session_rtc(self, path: str) -> DocumentSession:
+        """The room of a notebook.  Call ``check_notebook`` first: for a missing path the server answers, too.
+
+        Raises CollaborationMissing if the server runs without jupyter-collaboration.
+        """
+        url = "api/collaboration/session/" + quote_path(path)
+        answer = await self._rest.request("PUT", url, json_body={"format": "json", "type": "notebook"}, accept=(404,))
+        if answer.status_code == 404:
+            if await self.has_collaboration():
+                raise NotebookNotFound(f"The server cannot index {path!r}.", "Check that the file exists.")
+            raise CollaborationMissing(
+                f"{self.url} runs without jupyter-collaboration, so there is no room to join.",
+                f"Where the server is installed, run: {INSTALL_COLLABORATION} and restart it.",
+            )
+        model = self._rest.object(answer)
+        file_id = text_of(model, "fileId")
+        room_id = f"{text_of(model, 'format')}:{text_of(model, 'type')}:{file_id}"
+        return DocumentSession(file_id, text_of(model, "sessionId"), room_id)

@@ -1,0 +1,163 @@
+"""Notebook files, as the server's contents API sees them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+from collab_agent.errors import NotebookNotFound, NotebookUnreadable, ServerRefused
+from collab_agent.jupyter.address import quote_path
+from collab_agent.jupyter.models import KernelSpec, KernelSpecs, Listing, NotebookFile, kernelspecs_of, text_of
+from collab_agent.jupyter.rest import Rest
+
+
+class ContentsApi:
+    """The part of ``JupyterApi`` that is about files.  All paths are normalised ones."""
+
+    _rest: Rest
+
+    async def kernelspecs(self) -> KernelSpecs:
+        """The kinds of kernels that the server can start."""
+        return kernelspecs_of(self._rest.object(await self._rest.request("GET", "api/kernelspecs")))
+
+    async def check_notebook(self, path: str) -> None:
+        """Make sure that ``path`` is a notebook that the server can open as one.
+
+        This comes before every join: a room for a missing path stops all open rooms from broadcasting (rtc facts,
+        section 1).  Raises NotebookNotFound, or NotebookUnreadable for a folder, another file, or broken JSON.
+        """
+        model = await self._contents(path, content="0")
+        if model.get("type") != "notebook":
+            kind = "a folder" if model.get("type") == "directory" else "not a notebook"
+            raise NotebookUnreadable(f"{path!r} is {kind}.", "Choose another path, ending in .ipynb.")
+        local = await anyio.to_thread.run_sync(_read_local, self._rest.server.root_dir, path)
+        if local is None or not _is_notebook(local):
+            await self.read_notebook(path)  # not on this machine, or about to be refused in the server's own words
+
+    async def read_notebook(self, path: str) -> dict[str, Any]:
+        """The notebook as the file holds it now, upgraded to nbformat 4 by the server."""
+        model = await self._contents(path, content="1", type="notebook")
+        content = model.get("content")
+        if not isinstance(content, dict):
+            raise NotebookUnreadable(f"{path!r} came without content.", "See the server's log.")
+        return content
+
+    async def file_sha(self, path: str) -> str:
+        """SHA-256 of the file's bytes, in hex, as the server reads it now."""
+        model = await self._contents(path, content="0", hash="1")
+        if not isinstance(sha := model.get("hash"), str):
+            raise ServerRefused("The server does not tell a file's hash.", "Run: pip install -U 'jupyter-server>=2.11'")
+        return sha
+
+    async def exists(self, path: str) -> bool:
+        """Whether there is a file or folder at ``path``."""
+        answer = await self._rest.request("GET", _contents_url(path), query={"content": "0"}, accept=(404,))
+        return answer.status_code != 404
+
+    async def create_notebook(self, path: str, kernelspec: str | None = None) -> bool:
+        """Write an empty notebook, with the folders above it; whether it was made.
+
+        What is there already is left alone.  ``kernelspec`` None: the server's default.  Raises NoKernel for an
+        unknown one, before anything is written.
+        """
+        if await self.exists(path):
+            return False
+        spec = await self._spec_for_new(kernelspec)
+        await self._make_folders(path)
+        body = {"type": "notebook", "format": "json", "content": _empty_notebook(spec)}
+        await self._rest.request("PUT", _contents_url(path), json_body=body)
+        return True
+
+    async def contents_listing(self, folder: str = "", *, folders: int = 100, notebooks: int = 500) -> Listing:
+        """The notebooks in ``folder`` and below, nearest first; hidden ones are left out by the server.
+
+        Looks into at most ``folders`` folders and returns at most ``notebooks`` notebooks.
+        """
+        found: list[NotebookFile] = []
+        queue = [folder]
+        for current in queue:  # grows while it is walked: breadth first
+            if len(found) > notebooks or folders <= 0:
+                break
+            folders -= 1
+            items = (await self._contents(current, content="1", type="directory")).get("content") or []
+            for item in sorted(items, key=lambda item: str(item.get("path"))):
+                if item.get("type") == "directory":
+                    queue.append(text_of(item, "path"))
+                elif item.get("type") == "notebook":
+                    found.append(
+                        NotebookFile(text_of(item, "path"), int(item.get("size") or 0), text_of(item, "last_modified"))
+                    )
+        else:
+            return Listing(tuple(found[:notebooks]), len(found) <= notebooks)
+        return Listing(tuple(found[:notebooks]), False)
+
+    async def _contents(self, path: str, **query: str) -> dict[str, Any]:
+        answer = await self._rest.request("GET", _contents_url(path), query=query, accept=(400, 404))
+        if answer.status_code == 404:
+            raise NotebookNotFound(
+                f"The server has no {path!r}.",
+                "See query_notebook(query='server') for its notebooks, or make it with setup_notebook.",
+            )
+        if answer.status_code == 400:
+            said = self._rest.said(answer)
+            raise NotebookUnreadable(
+                f"{path!r} cannot be read as asked. The server says: {said}.",
+                "Repair or remove the file, or choose another path; it was left as it is.",
+            )
+        return await anyio.to_thread.run_sync(self._rest.object, answer)
+
+    async def _spec_for_new(self, name: str | None) -> KernelSpec | None:
+        specs = await self.kernelspecs()
+        return specs.pick(name) if name or specs.specs else None
+
+    async def _make_folders(self, path: str) -> None:
+        parts = path.split("/")[:-1]
+        for end in range(1, len(parts) + 1):
+            folder = "/".join(parts[:end])
+            answer = await self._rest.request("GET", _contents_url(folder), query={"content": "0"}, accept=(404,))
+            if answer.status_code == 404:
+                await self._rest.request("PUT", _contents_url(folder), json_body={"type": "directory"})
+            elif self._rest.object(answer).get("type") != "directory":
+                raise NotebookUnreadable(f"{folder!r} is a file, not a folder.", "Choose another path.")
+
+
+def _contents_url(path: str) -> str:
+    return ("api/contents/" + quote_path(path)).rstrip("/")
+
+
+def _empty_notebook(spec: KernelSpec | None) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    if spec is not None:
+        metadata = {
+            "kernelspec": {
+                "name": spec.name,
+                "display_name": spec.display_name,
+                "language": spec.language,
+            },
+            "language_info": {"name": spec.language},
+        }
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": []}
+
+
+def _read_local(root_dir: str | None, path: str) -> Any:
+    """The file's JSON where the server's root folder is on this machine; None if it is not, or does not parse."""
+    if root_dir is None:
+        return None
+    try:
+        return json.loads((Path(root_dir) / path).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _is_notebook(content: Any) -> bool:
+    """Whether the server will read this JSON as a notebook, told without a schema; false when in doubt."""
+    return (
+        isinstance(content, dict)
+        and content.get("nbformat") == 4
+        and isinstance(content.get("metadata"), dict)
+        and isinstance(content.get("cells"), list)
+        and all(isinstance(cell, dict) and "cell_type" in cell for cell in content["cells"])
+    )
