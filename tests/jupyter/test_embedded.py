@@ -7,10 +7,12 @@ from pathlib import Path
 
 import anyio
 import pytest
+from websockets.asyncio.client import connect
 
 from collab_agent.config import Server
 from collab_agent.errors import ConfigError, Unreachable
 from collab_agent.jupyter import embedded
+from collab_agent.jupyter.api import JupyterApi
 from collab_agent.jupyter.discovery import is_alive, pid_lives, running_servers, runtime_dir
 from collab_agent.jupyter.embedded import embedded_lab, lab_command
 
@@ -32,6 +34,36 @@ async def test_it_answers_inside_the_block_and_is_gone_after_it(jupyter_env: dic
         assert lab.server not in [found.server for found in running_servers(runtime_dir(jupyter_env))]
         assert lab.server.token not in lab.log_path.read_text()
     lab.log_path.unlink()
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()]
+
+
+async def test_it_ends_with_its_kernels_even_while_a_client_is_in_a_room(
+    jupyter_env: dict[str, str], tmp_path: Path
+) -> None:
+    with anyio.fail_after(90):
+        async with embedded_lab(tmp_path, env=jupyter_env, log_path=tmp_path / "lab.log") as lab:
+            async with JupyterApi(lab.server) as api:
+                await api.create_notebook("a.ipynb")
+                await api.ensure_session("a.ipynb")
+                room = await api.open_session_rtc("a.ipynb")
+                url = api.ws_url(f"api/collaboration/room/{room.room_id}?sessionId={room.session_id}")
+                socket = await connect(url, additional_headers=api.headers)
+            await socket.recv()
+            kernels = children_of(lab.pid)
+            assert kernels
+        assert not any(pid_lives(pid) for pid in (lab.pid, *kernels))
+        await socket.close()
+
+
+async def test_it_is_stopped_when_the_block_is_cancelled(jupyter_env: dict[str, str], tmp_path: Path) -> None:
+    with anyio.fail_after(90), anyio.CancelScope() as scope:
+        async with embedded_lab(tmp_path, env=jupyter_env, log_path=tmp_path / "lab.log") as lab:
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert not pid_lives(lab.pid)
 
 
 async def test_the_shared_server_answers(jupyter: Server) -> None:
