@@ -46,7 +46,8 @@ async def jupyter(
     anyio_backend: str, jupyter_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
     """The one real ``jupyter lab`` of this run; ``root_dir`` is a temporary folder."""
-    async with embedded_lab(tmp_path_factory.mktemp("notebooks"), env=jupyter_env) as lab:
+    log = tmp_path_factory.mktemp("jupyter-log") / "lab.log"
+    async with embedded_lab(tmp_path_factory.mktemp("notebooks"), env=jupyter_env, log_path=log) as lab:
         yield lab.server
 
 

@@ -170,7 +170,10 @@ async def _ready(process: Process, token: str, runtime: Path, log: Path, timeout
 
 
 def _tail(log: Path, token: str, lines: int = 8) -> str:
-    text = log.read_text("utf-8", "replace").replace(token, "…")
+    try:
+        text = log.read_text("utf-8", "replace").replace(token, "…")
+    except OSError:  # the temporary folder was swept
+        return "(the log is gone)"
     return "\n".join(text.splitlines()[-lines:])
 
 
