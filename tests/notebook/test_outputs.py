@@ -227,6 +227,9 @@ class TestFlush:
     def test_a_line_rewritten_as_it_was_is_no_operation(self) -> None:
         assert then(fed(out("a\nsame")), out("\rsa"), out("me")) == ()
 
+    def test_a_line_rewritten_in_two_steps_is_compared_with_what_was_flushed(self) -> None:
+        assert then(fed(out("abcd")), out("\rx"), out("y")) == (EditStream(0, "xycd"),)
+
     def test_a_backspace_keeps_less(self) -> None:
         assert then(fed(out("abc")), out("\b\b")) == (EditStream(1, ""),)
 

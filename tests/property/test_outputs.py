@@ -150,13 +150,11 @@ class Page:
         self.outputs.append(output)
 
 
-@given(sequences(PLAIN | CONTROL), st.lists(st.booleans(), min_size=25, max_size=25))
-def test_replayed_operations_equal_the_state_in_the_document_and_on_the_page(
-    messages: list[Message], flushes: list[bool]
-) -> None:
+def follow(steps: Iterable[tuple[Message, bool]]) -> None:
+    """Feed the messages, flush where it says True, and compare document and page with the state each time."""
     outputs, page = Outputs(), Page()
     document: list[Output] = []
-    for message, flush in zip([*messages, ("status", {})], [*flushes[: len(messages)], True], strict=True):
+    for message, flush in [*steps, (("status", {}), True)]:
         outputs.feed(*message)
         if flush:
             ops = outputs.flush()
@@ -167,6 +165,41 @@ def test_replayed_operations_equal_the_state_in_the_document_and_on_the_page(
             assert document == list(outputs.state)
             assert page.outputs == document
             assert outputs.flush() == ()
+
+
+@given(sequences(PLAIN | CONTROL), st.lists(st.booleans(), min_size=25, max_size=25))
+def test_replayed_operations_equal_the_state_in_the_document_and_on_the_page(
+    messages: list[Message], flushes: list[bool]
+) -> None:
+    follow(zip(messages, flushes, strict=False))
+
+
+@given(st.lists(st.tuples(streams(st.text(st.sampled_from("ab\r\b\n"), max_size=4)), st.booleans())))
+def test_operations_follow_a_line_that_is_rewritten(steps: list[tuple[Message, bool]]) -> None:
+    follow(steps)
+
+
+FRAME = st.lists(
+    st.sampled_from(
+        [
+            ("stream", {"name": "stdout", "text": "a"}),
+            ("stream", {"name": "stdout", "text": "b"}),
+            ("stream", {"name": "stderr", "text": "a"}),
+            ("display_data", {"data": {"text/plain": "a"}}),
+            ("display_data", {"data": {"text/plain": "b"}}),
+        ]
+    ),
+    max_size=4,
+)
+
+
+@given(st.lists(st.tuples(FRAME, st.booleans()), max_size=4))
+def test_operations_follow_an_animation(frames: list[tuple[list[Message], bool]]) -> None:
+    steps: list[tuple[Message, bool]] = []
+    for frame, wait in frames:
+        steps += [(("clear_output", {"wait": wait}), False), *((message, False) for message in frame)]
+        steps.append((("status", {}), True))
+    follow(steps)
 
 
 @given(sequences(PLAIN), st.lists(st.booleans(), min_size=25, max_size=25))
