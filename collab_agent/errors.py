@@ -147,3 +147,10 @@ class CollaborationMissing(ServerError):
 
 class ServerRefused(ServerError):
     """The server answered with an error of its own."""
+
+
+def sole_cause(exc: BaseException) -> BaseException:
+    """The one exception inside nested groups of one: task groups wrap what a caller should see as it was."""
+    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return exc

@@ -66,6 +66,11 @@ class JupyterApi(SessionsApi):
         await self._slow.aclose()
 
     @property
+    def server(self) -> Server:
+        """The server that this client talks to."""
+        return self._rest.server
+
+    @property
     def headers(self) -> dict[str, str]:
         """The header that authenticates a websocket.  It holds the token: keep it out of logs."""
         return self._rest.headers

@@ -91,7 +91,10 @@ def write_output(outputs: Array[Any], op: Op) -> None:
                 value["text"] = Text(str(value["text"]))
             outputs.append(Map(value))
         case EditStream(keep, text):
-            stream: Text = outputs[len(outputs) - 1]["text"]
+            last = outputs[len(outputs) - 1] if len(outputs) else None
+            stream = last.get("text") if isinstance(last, Map) else None
+            if not isinstance(stream, Text):
+                return  # somebody has just cleared the cell
             current = str(stream)
             if keep < len(current):
                 del stream[byte_offset(current, keep) :]

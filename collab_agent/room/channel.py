@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import (
     CollabAgentError,
@@ -20,8 +19,9 @@ from ..errors import (
     Unreachable,
 )
 
-PING_S, PONG_S = 5.0, 8.0
-"""A half-open socket is noticed within their sum."""
+if TYPE_CHECKING:
+    from ..websocket import FastConnection
+
 OPEN_S = 10.0
 
 
@@ -50,29 +50,12 @@ Connect = Callable[[], AbstractAsyncContextManager[Channel]]
 @asynccontextmanager
 async def websocket_channel(url: str, headers: Mapping[str, str]) -> AsyncIterator[Channel]:
     """A room's websocket.  ``url`` never holds the token: the server logs URLs; ``headers`` do."""
-    from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidHandshake, InvalidStatus
 
-    class Direct(connect):
-        """Follows no redirect: the token belongs to one origin."""
+    from ..websocket import open_websocket
 
-        def process_redirect(self, exc: Exception) -> Exception | str:
-            return exc
-
-    loopback = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
-    opening = Direct(
-        url,
-        additional_headers=dict(headers),
-        max_size=None,
-        compression=None,
-        ping_interval=PING_S,
-        ping_timeout=PONG_S,
-        open_timeout=OPEN_S,
-        close_timeout=1,
-        proxy=None if loopback else True,
-    )
     try:
-        connection = await opening
+        connection = await open_websocket(url, headers, open_s=OPEN_S)
     except InvalidStatus as exc:
         raise _refused(exc.response.status_code) from None
     except (InvalidHandshake, OSError, TimeoutError) as exc:
@@ -87,10 +70,7 @@ async def websocket_channel(url: str, headers: Mapping[str, str]) -> AsyncIterat
 
 
 class _WebsocketChannel:
-    def __init__(self, connection: object) -> None:
-        from websockets.asyncio.client import ClientConnection
-
-        assert isinstance(connection, ClientConnection)
+    def __init__(self, connection: FastConnection) -> None:
         self._connection = connection
 
     async def send(self, frame: bytes) -> None:

@@ -194,6 +194,8 @@ class RoomProtocol:
         if own_possible and key is not None and key in self._unacknowledged.values():
             return [self._acknowledge(max(n for n, k in self._unacknowledged.items() if k == key))]
         change = self.replica.apply(update)
+        if self.phase is not Phase.SYNCED:
+            return []  # what was there before us is nobody's doing
         if change.gap:
             self.ask()
         return [Changed(change)]

@@ -50,6 +50,7 @@ class RoomProvider:
         self._acks: dict[int, anyio.Event] = {}
         self._saves: dict[int, tuple[anyio.Event, list[str]]] = {}
         self._joined = 0
+        self._joined_now = anyio.Event()
 
     @property
     def connected(self) -> bool:
@@ -129,6 +130,7 @@ class RoomProvider:
                 self._protocol = protocol
                 self._failure = None
                 self._joined += 1
+                self._joined_now.set()
                 if self._ghost is not None:
                     protocol.withdraw(*self._ghost)
                 if self._state is not None:
@@ -171,6 +173,7 @@ class RoomProvider:
         if self._protocol is not protocol:
             return
         self._protocol = None
+        self._joined_now = anyio.Event()
         self._ghost = (protocol.replica.client_id, protocol.presence.clock + 2)
         for waiting in [*self._acks.values(), *(done for done, _ in self._saves.values())]:
             waiting.set()
@@ -193,6 +196,10 @@ class RoomProvider:
         if self._protocol is not None:
             self._protocol.publish(state, anyio.current_time())
             self._wake()
+
+    async def wait_joined(self) -> None:
+        """Return when the room is joined; at once if it is."""
+        await self._joined_now.wait()
 
     def write_soon(self, steps: Iterable[Step]) -> Written:
         """Write without waiting for the echo: for a run's outputs, where the next write follows anyway."""

@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jupyter_ydoc import YNotebook
@@ -47,6 +47,11 @@ class RemoteChange:
     clients: frozenset[int]
     cells: frozenset[str]
     edited: frozenset[str]
+    began: frozenset[str] = frozenset()
+    """Cells that somebody else marked as running."""
+    before: Mapping[str, CellView | None] = field(default_factory=dict)
+    """What each changed cell was before (None: it is new); a cell that was moved is among ``deleted``, too."""
+    deleted: Mapping[str, CellView] = field(default_factory=dict)
     gap: bool = False
 
 
@@ -93,6 +98,9 @@ class Replica:
         self._view: NotebookView | None = None
         self._language: str | None = None
         self._events: list[Any] = []
+        self._began: set[str] = set()
+        self._before: dict[str, CellView | None] = {}
+        self._deleted: dict[str, CellView] = {}
         self._updates: list[bytes] = []
         self._clocks: Mapping[int, int] = {}
         self._subscriptions: list[Subscription] = [
@@ -130,6 +138,12 @@ class Replica:
             cell.outputs = read_outputs(cell.map)
         return cell.outputs
 
+    def output_count(self, cell_id: str) -> int:
+        """How many outputs a cell has; costs nothing."""
+        cell = self._by_id.get(cell_id)
+        outputs = None if cell is None or cell.map is None else cell.map.get("outputs")
+        return len(outputs) if isinstance(outputs, Array) else 0
+
     @property
     def hash(self) -> str | None:
         """The SHA-256 that the server has put down for the file it last wrote or read."""
@@ -140,6 +154,15 @@ class Replica:
     def dirty(self) -> bool:
         """Whether the server has the room marked as changed since it last wrote the file."""
         return bool(self._state.get("dirty"))
+
+    @property
+    def kernelspec(self) -> str | None:
+        """The name of the kernelspec that the notebook's metadata ask for."""
+        metadata = self._meta.get("metadata")
+        value = metadata.to_py() if isinstance(metadata, Map) else metadata
+        spec = value.get("kernelspec") if isinstance(value, dict) else None
+        name = spec.get("name") if isinstance(spec, dict) else None
+        return name if isinstance(name, str) and name else None
 
     @property
     def format_minor(self) -> int:
@@ -184,11 +207,20 @@ class Replica:
         except BaseException as exc:
             raise _remote_error(exc, "The room sent an update that cannot be applied.") from exc
         self._updates.clear()
+        self._began, self._before, self._deleted = set(), {}, {}
         cells, edited = self._settle()
         self._clocks = state_vector(self._doc.get_state())
         advanced = frozenset(c for c, clock in self._clocks.items() if clock > before.get(c, 0))
         gap = isinstance(key, tuple) and key[1] > self._clocks.get(key[0], 0)
-        return RemoteChange(advanced - {self.client_id}, cells, edited, gap)
+        return RemoteChange(
+            advanced - {self.client_id},
+            cells,
+            edited,
+            frozenset(self._began),
+            self._before,
+            self._deleted,
+            gap,
+        )
 
     # Writing.
 
@@ -318,6 +350,7 @@ class Replica:
                 gone = self._cells[at : at + int(part["delete"])]
                 del self._cells[at : at + len(gone)], self._views[at : at + len(gone)]
                 for cell in gone:
+                    self._deleted[cell.view.id] = cell.view
                     self._drop(cell)
             else:
                 cells = [_Cell(handle) for handle in part["insert"]]
@@ -326,6 +359,7 @@ class Replica:
                 at += len(cells)
                 for cell in cells:
                     self._by_id.setdefault(cell.view.id, cell)
+                    self._before[cell.view.id] = None
                     new.add(cell.view.id)
         return new
 
@@ -348,11 +382,14 @@ class Replica:
             cell.outputs = None
             cell.view = replace(before, outputs_version=before.outputs_version + 1)
         if field is None:
+            if event.keys.get("execution_state", {}).get("newValue") == "running":
+                self._began.add(before.id)
             cell.view = replace(read_cell(cell.map), outputs_version=cell.view.outputs_version)
         if cell.view.id != before.id:  # the server renames one of two cells with the same id
             self._release_id(before.id, cell)
             self._by_id.setdefault(cell.view.id, cell)
         self._views[index] = cell.view
+        self._before.setdefault(cell.view.id, before)
         changed.add(cell.view.id)
         if cell.view.source != before.source:
             edited.add(cell.view.id)

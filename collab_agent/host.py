@@ -1,0 +1,133 @@
+"""What a notebook peer needs from outside: a way into the room, a kernel, and the file read back.
+
+``Host`` is the seam: ``JupyterHost`` is a Jupyter server, ``collab_agent.testing`` has one in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from .config import Identity, Limits
+from .jupyter.address import quote_path
+from .jupyter.api import JupyterApi
+from .room.channel import Channel, websocket_channel
+from .room.presence import global_state
+from .room.protocol import Event
+from .room.provider import RoomProvider
+
+if TYPE_CHECKING:
+    from .kernel.client import KernelClient
+
+GLOBAL_ROOM = "JupyterLab:globalAwareness"
+"""The room whose awareness feeds the collaborators panel (``facts/rtc.md``, section 2)."""
+ADOPT_S = 4.0
+"""How long to wait for the session of a human who is in the notebook: their page never adopts a later one."""
+
+
+class Host(Protocol):
+    """The outside of one notebook."""
+
+    def connect(self) -> AbstractAsyncContextManager[Channel]:
+        """A new connection to the notebook's room; a ``CollabAgentError`` where the notebook cannot be joined."""
+
+    async def kernel_id(self, kernel: str | None, *, human_here: bool) -> str:
+        """The kernel of the human's session; one is started where there is none."""
+
+    def kernel_client(self, kernel_id: str) -> AbstractAsyncContextManager[KernelClient]:
+        """A client of that kernel."""
+
+    async def interrupt(self, kernel_id: str) -> None:
+        """Interrupt whatever the kernel runs."""
+
+    async def restart(self, kernel_id: str) -> None:
+        """Restart the kernel."""
+
+    async def read_back(self) -> dict[str, Any]:
+        """The notebook as the file on disk holds it now."""
+
+
+class JupyterHost:
+    """One notebook of a Jupyter server.  ``path`` is normalised and relative to the server's root."""
+
+    def __init__(self, api: JupyterApi, path: str, identity: Identity) -> None:
+        self._api = api
+        self._path = path
+        self._identity = identity
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Channel]:
+        """Check first, then ask for a session, then open the socket.
+
+        A room for a path that does not exist would stop every open room of the server from broadcasting.
+        """
+        await self._api.check_notebook(self._path)
+        session = await self._api.open_session_rtc(self._path)
+        url = self._api.ws_url(f"api/collaboration/room/{session.room_id}?sessionId={session.session_id}")
+        async with websocket_channel(url, self._api.headers) as channel:
+            yield channel
+
+    async def kernel_id(self, kernel: str | None, *, human_here: bool) -> str:
+        """See ``Host``."""
+        session = await self._api.ensure_session(self._path, kernel, wait_s=ADOPT_S if human_here else 0.0)
+        return session.kernel.id
+
+    def kernel_client(self, kernel_id: str) -> AbstractAsyncContextManager[KernelClient]:
+        """See ``Host``."""
+        from .kernel.client import KernelClient
+
+        return KernelClient.connect(self._api.server, kernel_id, username=self._identity.name)
+
+    async def interrupt(self, kernel_id: str) -> None:
+        """See ``Host``."""
+        await self._api.interrupt(kernel_id)
+
+    async def restart(self, kernel_id: str) -> None:
+        """See ``Host``."""
+        await self._api.restart(kernel_id)
+
+    async def read_back(self) -> dict[str, Any]:
+        """See ``Host``."""
+        return await self._api.read_notebook(self._path)
+
+
+class Panel:
+    """Our entry in JupyterLab's collaborators panel: one per server, for all notebooks that we have open."""
+
+    def __init__(self, api: JupyterApi, identity: Identity, limits: Limits) -> None:
+        self._api = api
+        self._identity = identity
+        self._documents: list[str] = []
+        self._room = RoomProvider(self._connect, _ignore, limits)
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Stay in the global room until cancelled."""
+        self._publish()
+        await self._room.run(task_status=task_status)
+
+    def opened(self, path: str) -> None:
+        """We have opened this notebook, and work in it."""
+        self._documents = [path, *(other for other in self._documents if other != path)]
+        self._publish()
+
+    def closed(self, path: str) -> None:
+        """We have left this notebook."""
+        self._documents = [other for other in self._documents if other != path]
+        self._publish()
+
+    def _publish(self) -> None:
+        current = self._documents[0] if self._documents else None
+        self._room.set_state(global_state(self._identity, sorted(self._documents), current))
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[Channel]:
+        url = self._api.ws_url(f"api/collaboration/room/{quote_path(GLOBAL_ROOM)}")
+        async with websocket_channel(url, self._api.headers) as channel:
+            yield channel
+
+
+def _ignore(_event: Event) -> None:
+    return None
