@@ -18,15 +18,18 @@ Yjs texts in pycrdt count UTF-8 bytes: ``byte_offset`` converts at the border, a
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any
+from itertools import accumulate
 
-_TOKEN = re.compile(r"\w+|[^\S\n]+|\n|.", re.DOTALL)
-_TOKEN_PAIRS = 250_000
-"""Above this product of token counts a block is not compared more finely: SequenceMatcher is quadratic."""
-_LINE_PAIRS = 25_000_000
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+"""Scripts that put no space between words (Thai to CJK): a whole sentence would be one word."""
+_TOKEN = re.compile(rf"[^\W{_UNSPACED}]+|[^\S\n]+|\n|.", re.DOTALL)
+_MAX_WORK = 1_000_000
+"""Above this ``_work`` (about 0.1 s) SequenceMatcher, cubic at worst, would keep the event loop waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def apply(text: str, splices: Iterable[Splice]) -> str:
 
 
 def diff(before: str, after: str) -> Splices:
-    """Splices that turn ``before`` into ``after``: changed lines first, then the words and characters in them."""
+    """Splices that turn ``before`` into ``after``: changed lines first, then the changed words in them."""
     if before == after:
         return ()
     trimmed = _trim(Splice(0, len(before), after), before)
@@ -178,20 +181,64 @@ def _common(pairs: Iterable[tuple[str, str]]) -> int:
 
 def _blocks(old: Sequence[str], new: Sequence[str]) -> Iterator[Splice]:
     """The runs of tokens that differ, as splices of the joined ``old``."""
-    offsets = [0]
-    for token in old:
-        offsets.append(offsets[-1] + len(token))
-    matcher: SequenceMatcher[Any] = SequenceMatcher(
-        None, old, new, autojunk=len(old) * len(new) > _LINE_PAIRS
-    )
-    for tag, i1, i2, j1, j2 in matcher.get_opcodes():
-        if tag != "equal":
-            yield Splice(offsets[i1], offsets[i2], "".join(new[j1:j2]))
+    offsets = [0, *accumulate(map(len, old))]
+    for i1, i2, j1, j2 in _runs(old, new):
+        yield Splice(offsets[i1], offsets[i2], "".join(new[j1:j2]))
+
+
+def _runs(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, int, int]]:
+    """Where the token lists differ: start and stop in ``old``, start and stop in ``new``.
+
+    ``SequenceMatcher`` compares what it can compare quickly.  A longer list is cut first at the tokens that occur
+    once on either side, in the same order (patience diff); one without any counts as changed throughout.
+    """
+    if _work(old, new) <= _MAX_WORK:
+        matcher = SequenceMatcher(None, old, new, autojunk=False)
+        yield from ((i1, i2, j1, j2) for tag, i1, i2, j1, j2 in matcher.get_opcodes() if tag != "equal")
+        return
+    anchors = _anchors(old, new)
+    if not anchors:
+        yield (0, len(old), 0, len(new))
+        return
+    i = j = 0
+    for stop_old, stop_new in [*anchors, (len(old), len(new))]:
+        if i < stop_old or j < stop_new:
+            for i1, i2, j1, j2 in _runs(old[i:stop_old], new[j:stop_new]):
+                yield (i + i1, i + i2, j + j1, j + j2)
+        i, j = stop_old + 1, stop_new + 1
+
+
+def _work(old: Sequence[str], new: Sequence[str]) -> int:
+    """A bound on the steps of ``SequenceMatcher``: all pairs of equal tokens, once for each run that it finds."""
+    counts = Counter(new)
+    pairs = sum(counts[token] for token in old)
+    return (len(old) + pairs) * min(pairs, len(old), len(new))
+
+
+def _anchors(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int]]:
+    """Positions of tokens that occur once on either side: as many as stand in the same order on both."""
+    once = {token for token, count in Counter(old).items() if count == 1 and not token.isspace()}
+    once &= {token for token, count in Counter(new).items() if count == 1}
+    places = {token: j for j, token in enumerate(new) if token in once}
+    pairs = [(i, places[token]) for i, token in enumerate(old) if token in once]
+    # The longest increasing subsequence: ends[n] is the smallest place at which one of n + 1 can end.
+    ends: list[int] = []
+    last: list[int] = []
+    before: list[int] = []
+    for index, (_, j) in enumerate(pairs):
+        length = bisect_left(ends, j)
+        before.append(last[length - 1] if length else -1)
+        ends[length : length + 1] = [j]
+        last[length : length + 1] = [index]
+    chain: list[tuple[int, int]] = []
+    index = last[-1] if last else -1
+    while index >= 0:
+        chain.append(pairs[index])
+        index = before[index]
+    return chain[::-1]
 
 
 def _refine(block: Splice, text: str) -> list[Splice]:
     """A changed run of lines, narrowed to the words that changed in it."""
     old, new = _TOKEN.findall(text[block.start : block.stop]), _TOKEN.findall(block.insert)
-    if not old or not new or len(old) * len(new) > _TOKEN_PAIRS:
-        return [block]
     return [Splice(block.start + s.start, block.start + s.stop, s.insert) for s in _blocks(old, new)]
