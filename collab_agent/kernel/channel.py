@@ -113,7 +113,7 @@ def _refusal(status: int, server: Server, kernel_id: str) -> NoKernel | Unauthor
 
 
 class Link:
-    """A websocket that comes back; frames sent while it is away wait for it.
+    """A websocket that comes back; frames sent while it is away, or held, wait.
 
     ``delays``: seconds before each attempt to reopen it.
     """
@@ -125,6 +125,11 @@ class Link:
         self._delays = delays
         self._connection: KernelConnection | None = None
         self._backlog: deque[bytes] = deque()
+        self._held = False
+
+    @property
+    def held(self) -> bool:
+        return self._held
 
     @property
     def connection(self) -> KernelConnection | None:
@@ -133,15 +138,31 @@ class Link:
 
     async def open(self) -> None:
         """Connect, and send what waits; errors as ``open_connection``."""
-        connection = await open_connection(self._server, self._kernel_id, self._session_id)
-        while self._backlog and connection.send_now(self._backlog[0]):
-            self._backlog.popleft()
-        self._connection = connection
+        self._connection = await open_connection(self._server, self._kernel_id, self._session_id)
+        self._flush()
 
     def send(self, frame: bytes) -> None:
         """Send without an ``await``, or keep for the next connection; in order."""
-        if self._connection is None or self._backlog or not self._connection.send_now(frame):
-            self._backlog.append(frame)
+        self._backlog.append(frame)
+        self._flush()
+
+    def send_past(self, frame: bytes) -> None:
+        """Send before all that waits or is held, or not at all."""
+        if self._connection is not None:
+            self._connection.send_now(frame)
+
+    def hold(self) -> None:
+        """Let everything wait until ``release``."""
+        self._held = True
+
+    def release(self) -> None:
+        self._held = False
+        self._flush()
+
+    def _flush(self) -> None:
+        connection = self._connection
+        while connection and self._backlog and not self._held and connection.send_now(self._backlog[0]):
+            self._backlog.popleft()
 
     def drop_waiting(self) -> None:
         self._backlog.clear()

@@ -5,13 +5,15 @@ message.  Replies and input requests come to their sender only.  The parts are e
 of a request in ``execution``, who gets which message in ``dispatch``, what others do in ``observer``, the socket in
 ``channel``.
 
-Two rules:
+Three rules:
 
 - ``send_execute`` does not ``await``: whoever reads a cell's source can send exactly that text.
 - The shell channel is a queue, so that the answer to a ``kernel_info_request`` (the *marker*) proves that the kernel is
-  past everything sent before it.  It is sent after each connect: what was cut off and has not ended by then has lost
-  its end, and what others had begun before has ended.  Until it is answered the kernel is busy with something that we
-  did not see begin.
+  past everything sent before it.  It is sent after each connect, and to each new kernel process: what was sent before
+  and has no reply by then never gets one, and what others had begun before has ended.  Until it is answered the kernel
+  is busy with something that we did not see begin.
+- From the end of one kernel process until its successor is heard, requests wait here: the old process would lose them,
+  and the new one's first output would be lost.
 """
 
 from __future__ import annotations
@@ -51,12 +53,16 @@ LifeListener = Callable[[KernelGone | KernelBack | ConnectionGap], None]
 RECONNECT_DELAYS_S = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
 # How long connecting waits for the marker's answer: an idle kernel takes some 10 ms, a busy one says nothing.
 _MARKER_S = 1.0
+# When a new kernel process is asked to make itself heard, because its first words can be lost.
+_NUDGE_S, _NUDGE_MAX_S = 0.5, 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Marker:
     msg_id: str
     sent: float
+    before: frozenset[str]
+    """Our executions that were pending when it was sent."""
 
 
 class KernelClient:
@@ -99,6 +105,7 @@ class KernelClient:
             async with anyio.create_task_group() as tasks:
                 client._mark()
                 tasks.start_soon(client._receive_all)
+                tasks.start_soon(client._nudge)
                 try:
                     with anyio.move_on_after(_MARKER_S):
                         while client._marker is not None:
@@ -106,6 +113,7 @@ class KernelClient:
                     yield client
                 finally:
                     await client.aclose()
+                    tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             # The task group wraps what the caller's own block raised; the caller should not see that.
             if len(group.exceptions) == 1:
@@ -261,9 +269,11 @@ class KernelClient:
             raise _died(self._gone)
 
     def _mark(self) -> None:
-        """Begin to find out what the kernel is past, on a fresh connection."""
+        """Begin to find out what the kernel is past, on a fresh connection or with a new process."""
+        if self._link.held:
+            return
         msg_id, frame = self._messages.request("shell", "kernel_info_request", {})
-        self._marker = _Marker(msg_id, self.now())
+        self._marker = _Marker(msg_id, self.now(), self._dispatcher.pending)
         self._link.send(frame)
         self._wake()
 
@@ -277,6 +287,23 @@ class KernelClient:
                     self._announce(self._observer.gone(reason, final=True))
                     return
                 self._mark()
+
+    async def _nudge(self) -> None:
+        """While the kernel is away, ask again and again for a sign of life."""
+        while True:
+            while not self._link.held:
+                await self._changed.wait()
+            delay = _NUDGE_S
+            while self._link.held:
+                with anyio.move_on_after(delay):
+                    await self._until_released()
+                delay = min(2 * delay, _NUDGE_MAX_S)
+                if self._link.held and self._gone is None:
+                    self._link.send_past(self._messages.request("shell", "kernel_info_request", {})[1])
+
+    async def _until_released(self) -> None:
+        while self._link.held:
+            await self._changed.wait()
 
     def _receive(self, frame: str | bytes) -> None:
         try:
@@ -294,7 +321,7 @@ class KernelClient:
 
     def _pass_marker(self, marker: _Marker) -> None:
         self._marker = None
-        self._dispatcher.past(self.now())
+        self._dispatcher.past(marker.before, self.now())
         self._announce(self._observer.forget_before(marker.sent))
 
     def _announce(self, events: Sequence[Event | ConnectionGap]) -> None:
@@ -309,6 +336,8 @@ class KernelClient:
                     self._lose(event)
                 case KernelBack():
                     self._gone = None
+                    self._link.release()
+                    self._mark()
                 case ConnectionGap():
                     self._dispatcher.gap(self.now())
             for on_life in list(self._on_life):
@@ -320,6 +349,7 @@ class KernelClient:
         self._gone = gone if gone.final else None
         self._marker = None
         self._link.drop_waiting()
+        self._link.hold()
         self._dispatcher.gone(gone, self.now())
 
     def _wake(self) -> None:

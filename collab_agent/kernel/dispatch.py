@@ -6,7 +6,7 @@ Executions stay known after their end, because a thread may print later.  No I/O
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -46,9 +46,9 @@ class Dispatcher:
         self._requests: dict[str, Request] = {}
 
     @property
-    def pending(self) -> bool:
-        """Whether an execution of ours is not over."""
-        return bool(self._pending)
+    def pending(self) -> frozenset[str]:
+        """The ids of our executions that are not over."""
+        return frozenset(self._pending)
 
     def add(self, execution: Execution, on_message: OnMessage) -> None:
         self._routes[execution.msg_id] = self._pending[execution.msg_id] = _Route(execution, on_message)
@@ -85,9 +85,9 @@ class Dispatcher:
         for route in list(self._pending.values()):
             self._tell(route, ConnectionGap(), now)
 
-    def past(self, now: float) -> None:
-        """The kernel is past everything that was sent before the last gap."""
-        for route in [route for route in self._pending.values() if route.execution.gap]:
+    def past(self, msg_ids: Collection[str], now: float) -> None:
+        """The kernel has answered these, or never will."""
+        for route in [route for msg_id, route in self._pending.items() if msg_id in msg_ids]:
             self._tell(route, EndLost(), now)
 
     def gone(self, gone: KernelGone, now: float) -> None:

@@ -11,8 +11,8 @@ against each other, so a request is over only when **both** the reply and the ``
 
 - ``aborted`` (the kernel threw its queue away after somebody's error or interrupt): nothing was run, no output can
   follow, and older kernels send no ``idle``: the reply is the end.
-- After a gap in the connection the ``idle`` may be lost for good, so the reply is the end.  If it turns out that the
-  kernel is past the request and even the reply is lost, it is the caller who knows: ``EndLost``.
+- After a gap in the connection the ``idle`` may be lost for good, so the reply is the end.  That even the reply is lost
+  is for the caller to find out: ``EndLost``.
 - The kernel died, was restarted or was shut down: no reply will ever come: ``KernelGone``.
 
 Output that comes after the end (a thread that still prints) is the router's business; here it changes nothing.
@@ -49,7 +49,7 @@ class ConnectionGap:
 
 @dataclass(frozen=True, slots=True)
 class EndLost:
-    """The kernel is past this request, but its end fell into a gap of the connection."""
+    """The kernel is past this request: if its reply has not come by now, it fell into a gap or was never made."""
 
 
 Received = Message | KernelGone | ConnectionGap | EndLost
@@ -105,10 +105,14 @@ class Execution:
         elif isinstance(event, ConnectionGap):
             self.gap = True
             self._settle(now)
-        elif self.idle or self.error_name:
+        elif self.reply is None:  # with the reply seen, the idle is only late
+            self._lose_end(now)
+
+    def _lose_end(self, now: float) -> None:
+        if self.idle or self.error_name:
             self._end("error" if self.error_name else "ok", now)
         else:
-            self._end("died", now, "ended or lost it while the connection was away")
+            self._end("died", now, "lost it, or ended it while the connection was away")
 
     def answered(self) -> None:
         """The prompt was answered."""

@@ -10,7 +10,9 @@ with ``execute_input``: silent ones, which extensions send, count as busy but ar
 **The process.**  A kernel signs its headers with a session id that it makes at its start.  A restart by REST brings
 ``shutdown_reply`` and then another session id; a crash brings ``status: restarting`` or ``dead``, made by the server
 in *our* session's name; a final shutdown brings ``shutdown_reply`` and then silence.  Some kernels (IRkernel) repeat
-their parent's session id instead of making one: such headers say nothing about the process.
+their parent's session id instead of making one: such headers say nothing about the process, ``status: starting`` does.
+The new process counts as being there when it was heard on **iopub**: the server reconnects each channel by itself, and
+iopub often after shell, so that a request sent earlier can lose all its output (ipykernel: one restart in eight).
 
 No I/O and no clock here.
 """
@@ -56,7 +58,7 @@ class ForeignRunEnded:
 
 @dataclass(frozen=True, slots=True)
 class KernelBack:
-    """A new kernel process answers under the same kernel id; all variables are gone."""
+    """A new kernel process is heard under the same kernel id; all variables are gone."""
 
 
 Event = ForeignRunStarted | ForeignRunEnded | KernelGone | KernelBack
@@ -86,6 +88,7 @@ class Observer:
         self._foreign: dict[str, ForeignRun] = {}
         self._errors: dict[str, str] = {}
         self._kernel_session: str | None = None
+        self._lost_session: str | None = None
         self._away = False
 
     @property
@@ -112,17 +115,19 @@ class Observer:
         ended = [event for run in list(self._foreign.values()) for event in self._end(run, died=True)]
         if self._away and not final:
             return ended
-        self._away = True
+        if not self._away:
+            self._away, self._lost_session = True, self._kernel_session
         return [KernelGone(reason, final), *ended]
 
     def _watch_process(self, message: Message) -> list[Event]:
         session = message.session
-        if session in ("", self._session_id, message.parent_session, self._kernel_session):
+        if session in ("", self._session_id, message.parent_session):
             return []
-        known, self._kernel_session = self._kernel_session, session
-        if known is None:
-            return []
-        return [*self.gone("was restarted"), *self._back()]
+        events = self.gone("was restarted") if self._kernel_session not in (None, session) else []
+        self._kernel_session = session
+        if message.channel == "iopub" and session != self._lost_session:
+            events += self._back()
+        return events
 
     def _watch_status(self, message: Message) -> list[Event]:
         if message.msg_type == "shutdown_reply":
@@ -137,7 +142,8 @@ class Observer:
             case "dead":
                 return self.gone("died and could not be restarted", final=True)
             case "starting":
-                return self._back()
+                named = self._away or self._kernel_session is not None
+                return [*([] if named else self.gone("was restarted")), *self._back()]
         return []
 
     def _back(self) -> list[Event]:

@@ -363,6 +363,40 @@ async def test_a_restart_ends_what_is_pending(
         assert (await run(client, "1+1")).execution.state == "ok"
 
 
+async def test_what_is_sent_in_the_midst_of_a_restart_waits_for_the_new_kernel(
+    jupyter: Server, own_kernel: str, rest: httpx2.AsyncClient
+) -> None:
+    async with KernelClient.connect(jupyter, own_kernel) as client:
+        runs: list[Run] = []
+        client.on_life(lambda event: runs.append(send(client, "print('heard')")))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(rest.post, f"api/kernels/{own_kernel}/restart")
+            with anyio.fail_after(DEADLINE_S):
+                while len(runs) < 2:  # when the old process goes, and when the new one is there
+                    await client._changed.wait()
+        for run in runs:
+            assert (await run.ends()).state == "ok"
+            assert run.seen.text() == "heard\n"
+
+
+async def test_a_new_kernel_whose_first_words_are_lost_is_asked_to_speak_again(
+    jupyter: Server, own_kernel: str, rest: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with KernelClient.connect(jupyter, own_kernel) as client:
+        receive = client._receive
+
+        def lossy(frame: bytes) -> None:
+            if b'"starting"' not in frame:
+                receive(frame)
+
+        # The reader holds the bound method already: cut, so that it takes the lossy one.
+        monkeypatch.setattr(client, "_receive", lossy)
+        cut(client)
+        await run(client, "1")
+        (await rest.post(f"api/kernels/{own_kernel}/restart")).raise_for_status()
+        assert (await run(client, "1+1")).execution.state == "ok"
+
+
 async def test_a_deleted_kernel_ends_what_is_pending_and_takes_nothing_more(
     jupyter: Server, own_kernel: str, rest: httpx2.AsyncClient, gate: Any
 ) -> None:

@@ -87,3 +87,8 @@ def test_a_lost_reply_is_guessed_only_where_iopub_told_the_end() -> None:
     assert life(BUSY, ConnectionGap(), IDLE, EndLost()).state == "ok"
     assert life(BUSY, error, ConnectionGap(), EndLost()).state == "error"
     assert life(BUSY, ConnectionGap(), EndLost()).state == "died"
+
+
+def test_an_idle_that_is_only_late_is_not_a_lost_end() -> None:
+    assert life(BUSY, OK, EndLost()).state == "running"
+    assert life(BUSY, OK, EndLost(), IDLE).state == "ok"

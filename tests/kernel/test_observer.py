@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -104,6 +105,21 @@ def test_a_restart_is_told_once_and_then_the_kernel_is_back() -> None:
 def test_another_kernel_session_is_a_restart_whatever_came_before() -> None:
     events = observe(Observer("ours"), status("idle", HUMAN), status("busy", HUMAN, session="kernel-2"))
     assert events == [KernelGone("was restarted"), KernelBack()]
+
+
+def test_a_new_process_is_back_only_when_iopub_brings_it() -> None:
+    observer = Observer("ours")
+    observe(observer, status("idle", HUMAN), iopub("shutdown_reply", {"restart": True}))
+    assert observe(observer, iopub("error", {}, HUMAN)) == []  # the old process' last words
+    reply = replace(iopub("kernel_info_reply", {}, OURS, session="kernel-2"), channel="shell")
+    assert observe(observer, reply) == []
+    assert observe(observer, status("busy", OURS, session="kernel-2")) == [KernelBack()]
+
+
+def test_a_nameless_kernel_that_starts_was_restarted() -> None:
+    observer = Observer("ours")
+    observe(observer, status("busy", HUMAN, session="human"))
+    assert observe(observer, status("starting", session="")) == [KernelGone("was restarted"), KernelBack()]
 
 
 def test_the_servers_own_messages_are_in_our_session_and_no_restart() -> None:
