@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-import anyio
+from anyio.abc import TaskStatus
 
 from .config import Identity, Limits
 from .jupyter.address import quote_path
@@ -99,11 +99,11 @@ class Panel:
 
     def __init__(self, api: JupyterApi, identity: Identity, limits: Limits) -> None:
         self._api = api
-        self._identity = identity
+        self.identity = identity
         self._documents: list[str] = []
         self._room = RoomProvider(self._connect, _ignore, limits)
 
-    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Stay in the global room until cancelled."""
         self._publish()
         await self._room.run(task_status=task_status)
@@ -120,7 +120,7 @@ class Panel:
 
     def _publish(self) -> None:
         current = self._documents[0] if self._documents else None
-        self._room.set_state(global_state(self._identity, sorted(self._documents), current))
+        self._room.set_state(global_state(self.identity, sorted(self._documents), current))
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[Channel]:

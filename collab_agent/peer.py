@@ -63,6 +63,7 @@ class NotebookPeer:
         self._host = host
         self._room = RoomProvider(host.connect, self._on_event, self.limits)
         self._log = ChangeLog()
+        self._joined_at = float("-inf")
         self._typed: dict[str, tuple[float, str]] = {}
         self._listeners: list[Callable[[Event], None]] = []
         self._saving: list[NotebookView] | None = None
@@ -72,8 +73,14 @@ class NotebookPeer:
         self._kernel: KernelClient | None = None
         self._kernel_done = anyio.Event()
         self._kernel_lost = ""
+        self._restarting = False
         self.runs = RunQueue(
-            self._room, self._live_kernel, self._interrupt, flush_s=self.limits.flush_s, on_start=self._show_running
+            self._room,
+            self._live_kernel,
+            self._interrupt,
+            flush_s=self.limits.flush_s,
+            on_start=self._show_running,
+            label=lambda cell: self.seen.short(cell, self.view),
         )
 
     # Life.
@@ -144,6 +151,20 @@ class NotebookPeer:
     def take_changes(self) -> list[Change]:
         """What others did since this was last asked; each change is given once."""
         return self._log.take(self._room.replica.cell)
+
+    def peek_changes(self) -> list[Change]:
+        """What ``take_changes`` would give now; it still will."""
+        return self._log.peek(self._room.replica.cell)
+
+    def code_cells(self, cells: Sequence[str]) -> list[str]:
+        """Those of these cells that can be run and hold anything."""
+        found = (self._room.replica.cell(cell_id) for cell_id in cells)
+        return [cell.id for cell in found if cell is not None and cell.type == "code" and cell.source.strip()]
+
+    async def wait_for_people(self, period_s: float) -> None:
+        """Wait until everybody has had time to announce themselves: an idle page does so only every 15 s."""
+        with anyio.move_on_after(self._joined_at + period_s + 1 - anyio.current_time()):
+            await anyio.sleep_forever()
 
     @property
     def kernel_notice(self) -> str:
@@ -252,7 +273,11 @@ class NotebookPeer:
             raise CellBusy(f"The kernel is running code of {who}. It was not restarted.", "Wait until it has ended.")
         self.runs.drop_queued("not run: the kernel was restarted")
         assert self._kernel_id is not None
-        await self._host.restart(self._kernel_id)
+        self._restarting = True
+        try:
+            await self._host.restart(self._kernel_id)
+        finally:
+            self._restarting = False
 
     def _live_kernel(self) -> KernelClient:
         if self._kernel is None:
@@ -283,7 +308,7 @@ class NotebookPeer:
 
     def _on_kernel_life(self, event: Any) -> None:
         reason = getattr(event, "reason", None)
-        if reason:
+        if reason and not self._restarting:
             self._kernel_lost = f"the kernel {reason}: all variables are gone"
 
     # Saving.
@@ -315,6 +340,7 @@ class NotebookPeer:
     def _on_event(self, event: Event) -> None:
         match event:
             case Synced():
+                self._joined_at = anyio.current_time()
                 self.runs.on_rejoined()
             case Changed(change):
                 self._note(change)

@@ -126,12 +126,14 @@ class RunQueue:
         *,
         flush_s: float,
         on_start: Callable[[str], None] = lambda _cell: None,
+        label: Callable[[str], str] = lambda cell: cell[:8],
     ) -> None:
         self._room = room
         self._kernel = kernel
         self._interrupt_kernel = interrupt
         self._flush_s = flush_s
         self._on_start = on_start
+        self._label = label
         self._queue: list[_Batch] = []
         self._changed = anyio.Event()
         self._output_came = anyio.Event()
@@ -149,7 +151,7 @@ class RunQueue:
             own = any(run.cell == cell_id and not run.over for run in self.all)
             if cell is not None and cell.running and foreign is not None and not own:
                 raise CellBusy(
-                    f"Cell {cell_id[:8]} is being run by {foreign.username or 'somebody else'} right now. "
+                    f"{self._label(cell_id)} is being run by {foreign.username or 'somebody else'} right now. "
                     "Nothing was run.",
                     'Wait for it: query_notebook(query="outputs") shows what it prints; then run it again.',
                 )
@@ -172,7 +174,11 @@ class RunQueue:
 
     def drop_queued(self, reason: str) -> list[Run]:
         """Take back what the kernel does not have yet."""
-        dropped = [run for run in self.all if run.state == "queued"]
+        return self.drop(self.all, reason)
+
+    def drop(self, runs: Sequence[Run], reason: str) -> list[Run]:
+        """Take back those of these runs that the kernel does not have yet."""
+        dropped = [run for run in runs if run.state == "queued"]
         for run in dropped:
             self._end(run, "aborted", reason)
         return dropped
@@ -224,7 +230,7 @@ class RunQueue:
         failed: Run | None = None
         for run in batch.runs:
             if failed is not None and not run.over:
-                what = (failed.cell or failed.id)[:8]
+                what = failed.id if failed.cell is None else self._label(failed.cell)
                 self._end(run, "aborted", f"not run: {what} ended with {failed.state}")
             if run.over:
                 continue

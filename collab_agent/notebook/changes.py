@@ -73,9 +73,14 @@ class ChangeLog:
 
     def take(self, live: Live) -> list[Change]:
         """All that others did, in the order in which the cells were first touched; afterwards there is nothing."""
+        found = self.peek(live)
+        self._closed.clear()
+        return found
+
+    def peek(self, live: Live) -> list[Change]:
+        """What ``take`` would give now; it still will."""
         self.close(list(self._open), live)
-        closed, self._closed = self._closed, {}
-        return [change for changes in closed.values() for change in _merged(changes) if _matters(change)]
+        return [change for changes in self._closed.values() for change in _merged(changes) if _matters(change)]
 
 
 def _merged(changes: Sequence[Change]) -> list[Change]:

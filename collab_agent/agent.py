@@ -1,0 +1,189 @@
+"""The open notebooks of one agent, and the server that they are on.
+
+An ``Agent`` connects to nothing until the first notebook is opened: an MCP client that only starts us pays nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from .config import Identity, Server, Settings
+from .errors import CollabAgentError, TargetError, sole_cause
+
+if TYPE_CHECKING:
+    from .host import Panel
+    from .jupyter.api import JupyterApi
+    from .peer import NotebookPeer
+
+FindServer = Callable[[AsyncExitStack], Awaitable[Server]]
+"""Finds the Jupyter server, or starts one whose end goes onto the stack."""
+
+
+class Agent:
+    """One agent on one Jupyter server.  Made by ``agent``; its tasks end with that block."""
+
+    def __init__(self, settings: Settings, find_server: FindServer, tasks: TaskGroup, stack: AsyncExitStack) -> None:
+        self.settings = settings
+        self.client_name = "Agent"
+        """What the MCP client calls itself; the display name where the settings name none."""
+        self._find_server = find_server
+        self._tasks = tasks
+        self._stack = stack
+        self._lock = anyio.Lock()
+        self._api: JupyterApi | None = None
+        self._panel: Panel | None = None
+        self._open: dict[str, _Open] = {}
+
+    @property
+    def identity(self) -> Identity:
+        """How this agent appears on the page."""
+        import secrets
+
+        name = self.settings.name or self.client_name
+        return Identity.named(name, f"collab-agent-{secrets.token_hex(4)}")
+
+    async def api(self) -> JupyterApi:
+        """The server's REST interface; finds or starts the server on first use."""
+        async with self._lock:
+            return await self._connected()
+
+    async def _connected(self) -> JupyterApi:
+        if self._api is None:
+            from .jupyter.api import JupyterApi
+
+            server = await self._find_server(self._stack)
+            self._api = await self._stack.enter_async_context(JupyterApi(server))
+        return self._api
+
+    async def open(self, path: str, kernel: str | None = None) -> NotebookPeer:
+        """Join a notebook's room, and its kernel; makes the notebook if it is missing.  Twice is harmless."""
+        from .host import JupyterHost, Panel
+        from .jupyter.address import normalise_path
+        from .peer import NotebookPeer
+
+        path = normalise_path(path)
+        async with self._lock:
+            if path in self._open:
+                return self._open[path].peer
+            api = await self._connected()
+            await api.create_notebook(path, kernel)
+            identity = self._panel.identity if self._panel is not None else self.identity
+            if self._panel is None:
+                panel = Panel(api, identity, self.settings.limits)
+                await self._start(panel.run)
+                self._panel = panel
+            peer = NotebookPeer(JupyterHost(api, path, identity), path, identity, self.settings.limits)
+            opened = _Open(peer)
+            await self._start(opened.run)
+            self._open[path] = opened
+            self._panel.opened(path)
+            return peer
+
+    async def leave(self, path: str | None) -> str:
+        """Leave a notebook's room, and wait until we are gone from it; returns its path.  The kernel stays."""
+        peer = self.get(path)
+        async with self._lock:
+            opened = self._open.pop(peer.path, None)
+            if opened is not None:
+                if self._panel is not None:
+                    self._panel.closed(peer.path)
+                await opened.close()
+        return peer.path
+
+    def get(self, path: str | None) -> NotebookPeer:
+        """The open notebook at ``path``, or the only one that is open; ``TargetError`` otherwise."""
+        from .jupyter.address import normalise_path
+
+        if path is not None:
+            path = normalise_path(path)
+            if path in self._open:
+                return self._open[path].peer
+            raise TargetError(f"{path!r} is not open. {self._listing()}", f'Call setup_notebook("{path}") first.')
+        if len(self._open) == 1:
+            return next(iter(self._open.values())).peer
+        raise TargetError(
+            f"Which notebook? {self._listing()}",
+            "Name it as notebook_path." if self._open else 'Call setup_notebook("NAME.ipynb") first.',
+        )
+
+    @property
+    def open_paths(self) -> list[str]:
+        """The paths of the open notebooks."""
+        return list(self._open)
+
+    def _listing(self) -> str:
+        return f"Open: {', '.join(self._open)}." if self._open else "No notebook is open."
+
+    async def _start(self, run: Callable[..., Awaitable[None]]) -> None:
+        """Start a task of ours; its failure to start is the caller's, a later end is nobody's."""
+
+        async def guarded(*, task_status: TaskStatus[None]) -> None:
+            started = _Started(task_status)
+            try:
+                await run(task_status=started)
+            except (CollabAgentError, BaseExceptionGroup) as exc:
+                if not started.done:
+                    raise sole_cause(exc) from None
+
+        await self._tasks.start(guarded)
+
+    async def aclose(self) -> None:
+        """Leave everything."""
+        for opened in list(self._open.values()):
+            await opened.close()
+        self._open.clear()
+
+
+class _Started:
+    """A task status that remembers whether it was given."""
+
+    def __init__(self, task_status: TaskStatus[None]) -> None:
+        self._task_status = task_status
+        self.done = False
+
+    def started(self, value: None = None) -> None:
+        """See ``anyio.abc.TaskStatus``."""
+        self.done = True
+        self._task_status.started(value)
+
+
+class _Open:
+    """An open notebook: its peer, and the scope that it lives in."""
+
+    def __init__(self, peer: NotebookPeer) -> None:
+        self.peer = peer
+        self._scope = anyio.CancelScope()
+        self._closed = anyio.Event()
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Be in the notebook until ``close``."""
+        try:
+            with self._scope:
+                await self.peer.run(task_status=task_status)
+        finally:
+            self._closed.set()
+
+    async def close(self) -> None:
+        """Leave, and wait until we have."""
+        self._scope.cancel()
+        await self._closed.wait()
+
+
+@asynccontextmanager
+async def agent(settings: Settings, find_server: FindServer) -> AsyncIterator[Agent]:
+    """An agent that leaves all its notebooks, visibly, when the block ends."""
+    async with AsyncExitStack() as stack:
+        try:
+            async with anyio.create_task_group() as tasks:
+                made = Agent(settings, find_server, tasks, stack)
+                try:
+                    yield made
+                finally:
+                    tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise sole_cause(group) from None

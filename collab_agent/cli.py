@@ -1,0 +1,207 @@
+"""The command line: argv and environment -> ``Settings``.  The only reader of ``os.environ``.
+
+Start-up time matters: a client waits for ``initialize``.  So each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .config import Server, Settings
+from .errors import CollabAgentError, ConfigError
+
+if TYPE_CHECKING:
+    from .agent import FindServer
+    from .clients import Client
+
+CLIENTS: tuple[Client, ...] = ("goose", "cursor", "claude", "vscode")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status.  An error is a line or two on stderr, never a traceback."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except KeyboardInterrupt:
+        return 130
+    except CollabAgentError as exc:
+        print(f"collab-agent: {exc}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of the contract, section 1."""
+    top = argparse.ArgumentParser(
+        prog="collab-agent",
+        description="An AI assistant as a real-time collaboration peer in your JupyterLab notebook. "
+        "Without a command: serves MCP on stdio.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"collab-agent {version('collab-agent')}")
+    _server_options(top, is_default=True)
+    top.set_defaults(run=_serve, http=None)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="serve MCP on stdio, or over HTTP", allow_abbrev=False)
+    serve.add_argument("--http", metavar="HOST:PORT", help="serve streamable HTTP instead of stdio")
+    _server_options(serve)
+    serve.set_defaults(run=_serve)
+
+    demo = commands.add_parser("demo", help="watch a scripted agent and a scripted human share a notebook")
+    demo.add_argument("--no-browser", action="store_true", help="do not open the page, and do not wait for eyes")
+    demo.set_defaults(run=_demo)
+
+    lab = commands.add_parser("lab", help="start JupyterLab with collaboration, ready to be joined")
+    lab.add_argument("dir", nargs="?", default=".", metavar="DIR", help="its root folder (default: this one)")
+    lab.add_argument("--no-browser", action="store_true", help="do not open the page")
+    lab.set_defaults(run=_lab)
+
+    doctor = commands.add_parser("doctor", help="which server would be joined, and what is missing", allow_abbrev=False)
+    _server_options(doctor)
+    doctor.set_defaults(run=_doctor)
+
+    clients = commands.add_parser("clients", help="print the configuration for an MCP client")
+    clients.add_argument("client", nargs="?", choices=CLIENTS)
+    clients.set_defaults(run=_clients)
+    return top
+
+
+def _server_options(to: argparse.ArgumentParser, *, is_default: bool = False) -> None:
+    """The options may stand before or behind the command; a command must not undo what stood before it."""
+    fallback = None if is_default else argparse.SUPPRESS
+    to.add_argument("--url", default=fallback, help="address of the Jupyter server (default: JUPYTER_URL, else found)")
+    to.add_argument("--token-file", default=fallback, metavar="FILE", help="file that holds the server's token")
+    to.add_argument("--name", default=fallback, help="the agent's display name (default: the MCP client's)")
+    to.add_argument(
+        "--no-embedded",
+        action="store_true",
+        default=False if is_default else argparse.SUPPRESS,
+        help="never start a JupyterLab of our own",
+    )
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """``--url``/``--token-file``, else ``JUPYTER_URL``/``JUPYTER_TOKEN``, else to be discovered."""
+    return Settings(server=_server(arguments), name=arguments.name, embedded=not arguments.no_embedded)
+
+
+def _server(arguments: argparse.Namespace) -> Server | None:
+    token = os.environ.get("JUPYTER_TOKEN", "")
+    if arguments.token_file is not None:
+        if arguments.url is None and not os.environ.get("JUPYTER_URL"):
+            raise ConfigError("--token-file needs --url: a token belongs to one server.")
+        try:
+            token = Path(arguments.token_file).expanduser().read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"The token file cannot be read ({type(exc).__name__}).", "Check --token-file.") from None
+    url = arguments.url or os.environ.get("JUPYTER_URL")
+    if not url:
+        return None
+    from .jupyter.discovery import configured
+
+    return configured(url, token)
+
+
+def finder(settings: Settings) -> FindServer:
+    """Finds the server when the first notebook is opened; starts one where none is found and none is forbidden."""
+
+    async def find(stack: AsyncExitStack) -> Server:
+        from .jupyter.discovery import find_server
+
+        found = await find_server(settings, os.environ, Path.cwd())
+        if found is not None:
+            return found
+        if not settings.embedded:
+            raise ConfigError(
+                "No running Jupyter server was found, and --no-embedded forbids to start one.",
+                "Start JupyterLab (`collab-agent lab`), or set JUPYTER_URL and JUPYTER_TOKEN.",
+            )
+        from .jupyter.embedded import embedded_lab
+
+        lab = await stack.enter_async_context(embedded_lab(Path.cwd(), env=os.environ))
+        return lab.server
+
+    return find
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    if arguments.http is not None:
+        raise ConfigError("Serving over HTTP is not available yet.", "Start `collab-agent` without --http: stdio.")
+    import anyio
+
+    from .server.stdio import serve_stdio
+
+    settings = settings_of(arguments)
+    anyio.run(serve_stdio, settings, finder(settings))
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    import anyio
+
+    from .demo import run_demo
+
+    return anyio.run(run_demo, not arguments.no_browser, dict(os.environ))
+
+
+def _lab(arguments: argparse.Namespace) -> int:
+    import anyio
+
+    anyio.run(_run_lab, Path(arguments.dir).expanduser().resolve(), not arguments.no_browser)
+    return 0
+
+
+async def _run_lab(folder: Path, open_browser: bool) -> None:
+    import signal
+
+    import anyio
+
+    from .clients import snippet
+    from .jupyter.embedded import embedded_lab
+
+    async with embedded_lab(folder, env=os.environ, open_browser=open_browser) as lab:
+        print(f"JupyterLab runs at {lab.server.url}lab on {folder}; what it prints goes to {lab.log_path}")
+        print("`jupyter server list` shows the address with its token.  Ctrl-C ends it.\n")
+        print("An agent that is started in this folder finds it without any configuration, e.g.:\n")
+        print(snippet("goose", _command()), flush=True)
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                return
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    import anyio
+
+    from .jupyter.doctor import diagnose
+
+    findings = anyio.run(diagnose, settings_of(arguments), os.environ, Path.cwd())
+    for finding in findings:
+        print(
+            f"{'ok ' if finding.ok else 'BAD'} {finding.text}" + (f"  ->  {finding.command}" if finding.command else "")
+        )
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _clients(arguments: argparse.Namespace) -> int:
+    from .clients import snippet
+
+    for client in [arguments.client] if arguments.client else CLIENTS:
+        print(snippet(client, _command()))
+    return 0
+
+
+def _command() -> list[str]:
+    """How a client starts us: by full path, for clients that are started from a desktop have another PATH."""
+    beside = Path(sys.executable).parent / "collab-agent"
+    return [str(beside)] if beside.exists() else ["collab-agent"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""What a call has done, as text for a model: edits, runs, changes, people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from ..notebook.budget import clip_lines, query, shares
+from ..notebook.changes import Change, line_counts
+from ..notebook.display import Image, block, decode
+from ..notebook.model import OutputView
+from ..notebook.plain import count, inline
+from ..notebook.render import Rendered, diff
+from ..peer import Edited, NotebookPeer
+from ..runs import Run
+
+_DIFF_CHARS = 1_200
+_VERBS = {
+    "insert": "inserted",
+    "replace": "edited",
+    "write": "rewrote",
+    "delete": "deleted",
+    "move": "moved",
+    "retype": "retyped",
+    "split": "split",
+    "merge": "merged the cell below into",
+    "clear": "cleared the outputs of",
+}
+
+
+def short(peer: NotebookPeer, cell_id: str) -> str:
+    """The short id of a cell, dead or alive."""
+    return peer.seen.short(cell_id, peer.view)
+
+
+def edited(peer: NotebookPeer, report: Edited, budget: int) -> str:
+    """What was done, then a short diff of each text that changed, as the document has it after the merge."""
+    lines: list[str] = []
+    for done in report.done:
+        line = f"{_VERBS[done.op]} {short(peer, done.cell)}"
+        if done.op == "insert":
+            cell = next((cell for cell in peer.view.cells if cell.id == done.cell), None)
+            if cell is not None:
+                line += f" ({cell.type}, {count(cell.source.count(chr(10)) + 1, 'line')})"
+        elif done.made is not None:
+            line += f"; the new cell is {short(peer, done.made)}"
+        lines.append(line)
+    gone = {done.cell for done in report.done if done.op == "delete"}
+    for cell_id, before, after in report.texts:
+        if cell_id not in gone and before != after:
+            name = short(peer, cell_id)
+            rest = query("cells", cells=[name])
+            lines.append(f"{name} now:\n{diff(before, after, limit=_DIFF_CHARS, rest=rest)}")
+    unchanged = [short(peer, cell_id) for cell_id, before, after in report.texts if before == after]
+    if unchanged:
+        lines.append(f"{', '.join(unchanged)}: nothing to change, the text was already so")
+    return clip_lines(lines, budget, lambda _first, _n: query("outline"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    head: str
+    lines: Sequence[str]
+    name: str | None
+    notes: Sequence[str]
+
+
+def runs(peer: NotebookPeer, listed: Sequence[Run], now: float, budget: int, images: int) -> Rendered:
+    """A line ``run RID ID [COUNT] STATE SECONDS s`` for each run, then its outputs, then what to do next."""
+    sections: list[_Section] = []
+    pictures: list[Image] = []
+    for run in listed:
+        name = None if run.cell is None else short(peer, run.cell)
+        lines = _output_lines(run, name, pictures, images)
+        sections.append(_Section(run_line(run, name, now), lines, name, _notes(run, lines)))
+    fixed = sum(len(part.head) + 1 + sum(len(note) + 1 for note in part.notes) for part in sections)
+    sizes = [sum(map(len, part.lines)) + len(part.lines) for part in sections]
+    texts: list[str] = []
+    for part, given in zip(sections, shares(sizes, budget - fixed), strict=True):
+        texts.append(part.head)
+        if part.lines:
+            texts.append(clip_lines(part.lines, max(given - 1, 0), partial(_rest, part)))
+        texts += part.notes
+    return Rendered("\n".join(texts) or "no runs", tuple(pictures))
+
+
+def run_line(run: Run, name: str | None, now: float) -> str:
+    """``run r3 a1f9 [12] ok 0.2 s``; code aside has ``aside`` for its cell."""
+    mark = "*" if run.state == "running" else " " if run.count is None or run.cell is None else str(run.count)
+    return f"run {run.id} {name or 'aside'} [{mark}] {run.state} {run.seconds(now):.1f} s"
+
+
+def _rest(part: _Section, first: int, lines: int) -> str:
+    if part.name is None:
+        return "print less of it, or keep it in a name and look at parts"
+    return query("outputs", cells=[part.name], offset=first, limit=lines)
+
+
+def _output_lines(run: Run, name: str | None, pictures: list[Image], most: int) -> list[str]:
+    """The lines of a run's outputs; its pictures go to ``pictures``."""
+    lines: list[str] = []
+    for output in (*run.output_views(), *_value(run)):
+        whole = block(output)
+        shown = list(whole.lines)
+        if whole.picture is not None:
+            title = shown[0].strip("[]")
+            image = decode(*whole.picture, f"{title}, output of {name or run.id}") if len(pictures) < most else None
+            if image is not None:
+                pictures.append(image)
+                shown[0] = f"[{title}: image {len(pictures)}]"
+            else:
+                shown[0] = f"[{title}: not shown, {most} images at most]"
+        lines += shown
+    return lines
+
+
+def _value(run: Run) -> list[OutputView]:
+    """The value of code that was run aside, or the error that computing it raised."""
+    result = run.results.get("value")
+    if not isinstance(result, dict):
+        return []
+    if result.get("status") == "error":
+        trace = tuple(map(str, result.get("traceback", ())))
+        return [OutputView("error", ename=str(result.get("ename")), evalue=str(result.get("evalue")), traceback=trace)]
+    data = result.get("data", {})
+    return [] if data.get("text/plain") == "None" else [OutputView("execute_result", data=data)]
+
+
+def _notes(run: Run, lines: Sequence[str]) -> list[str]:
+    notes = list(run.notes)
+    if run.prompt is not None:
+        notes.append(
+            f"it asks for input: {inline(run.prompt, 200) or '(no prompt)'} - answer with "
+            'execute_notebook_code(action="reply", reply="...")'
+        )
+    elif run.state == "running":
+        notes.append('still running, not failed; query_notebook(query="runs", wait_s=60) waits for it')
+    elif run.state == "queued" and run.waits_for:
+        notes.append(f"waits until the code of {inline(run.waits_for, 40)} has ended")
+    elif run.state in ("ok", "error") and not lines:
+        notes.append("no output")
+    return notes
+
+
+def changes(peer: NotebookPeer, found: Sequence[Change], budget: int) -> str:
+    """A diff per edited cell; insertions, deletions, moves and runs a line each."""
+    texts: list[str] = []
+    for change in found:
+        who, name = " and ".join(inline(name, 40) for name in change.who) or "somebody", short(peer, change.cell)
+        if change.before is None and change.after is not None:
+            texts.append(f"{who} inserted {name} ({change.after.type}):\n{diff('', change.after.source, limit=600)}")
+        elif change.after is None and change.before is not None:
+            texts.append(f"{who} deleted {name}, which was:\n{diff(change.before.source, '', limit=600)}")
+        elif change.before is not None and change.after is not None:
+            if change.edited:
+                added, removed = line_counts(change.before.source, change.after.source)
+                text = diff(change.before.source, change.after.source, limit=_DIFF_CHARS)
+                texts.append(f"{who} edited {name} (+{added} -{removed} lines):\n{text}")
+            if change.moved:
+                texts.append(f"{who} moved {name}")
+            if change.ran:
+                after = change.after
+                state = "is running" if after.running else f"ran [{after.execution_count or ' '}]"
+                texts.append(f"{name}: {state}, see {query('outputs', cells=[name])}")
+    return clip_lines(texts or ["nothing since your last call"], budget, lambda _f, _n: query("cells"))
+
+
+def people(peer: NotebookPeer) -> list[str]:
+    """A line per person: name, cell, line and what is selected."""
+    return [
+        _person(peer, name, cell, anchor, head, is_agent) for name, cell, anchor, head, is_agent in _everybody(peer)
+    ]
+
+
+def _everybody(peer: NotebookPeer) -> Iterable[tuple[str, str | None, int | None, int | None, bool]]:
+    for other in peer.peers:
+        yield inline(other.name, 40), other.cell_id, other.anchor, other.head, other.is_agent
+
+
+def _person(
+    peer: NotebookPeer, name: str, cell_id: str | None, anchor: int | None, head: int | None, is_agent: bool
+) -> str:
+    who = f"{name} (says it is an agent)" if is_agent else name
+    cell = next((cell for cell in peer.view.cells if cell.id == cell_id), None)
+    if cell is None:
+        return f"{who}: in no cell"
+    text = f"{who}: in {short(peer, cell.id)}"
+    if head is None:
+        return text
+    line = cell.source.count("\n", 0, head) + 1
+    text += f", line {line}, column {head - (cell.source.rfind(chr(10), 0, head) + 1) + 1}"
+    if anchor is not None and anchor != head:
+        text += f", selected: {inline(cell.source[min(anchor, head) : max(anchor, head)], 120)!r}"
+    return text

@@ -1,0 +1,325 @@
+"""The four tools: arguments in, text and pictures out.
+
+Each call answers with what it did, and ends with what others did since this agent's last call.  Calls that change
+something are serialised per notebook; waiting for a run holds nobody up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from mcp_types import Tool
+
+from ..agent import Agent
+from ..errors import CollabAgentError, InvalidEdit
+from .arguments import Arguments
+from .schema import EXECUTE, MODIFY, QUERY, SETUP
+
+if TYPE_CHECKING:
+    from ..notebook.render import Rendered
+    from ..peer import NotebookPeer
+    from ..runs import Run
+
+SINCE_CHARS = 600
+"""Kept free for the closing line."""
+PEOPLE_S = 15.0
+"""An idle page announces itself only so often (``facts/rtc.md``, section 4)."""
+
+
+class Tools:
+    """The tools of one agent."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._limits = agent.settings.limits
+        self._budget = self._limits.result_chars - SINCE_CHARS
+
+    async def call(self, tool: Tool, given: Mapping[str, Any]) -> Rendered:
+        """Do one call; a ``CollabAgentError`` carries the closing line, too."""
+        from ..notebook.render import Rendered
+
+        handlers: dict[str, Callable[[Arguments], Awaitable[Rendered]]] = {
+            SETUP.name: self._setup,
+            QUERY.name: self._query,
+            MODIFY.name: self._modify,
+            EXECUTE.name: self._execute,
+        }
+        arguments = Arguments(tool, given)
+        try:
+            rendered = await handlers[tool.name](arguments)
+        except CollabAgentError as exc:
+            raise type(exc)(exc.message, "\n".join(filter(None, (exc.hint, self._since(given))))) from exc
+        text = "\n".join(filter(None, (rendered.text, self._since(given))))
+        return Rendered(text, rendered.images)
+
+    def _since(self, given: Mapping[str, Any]) -> str:
+        """What others did since the last call, in one line; empty if nothing, or if no notebook is meant."""
+        from ..notebook.changes import summary
+        from ..notebook.plain import cut, inline
+
+        path = given.get("notebook_path")
+        try:
+            peer = self._agent.get(path if isinstance(path, str) else None)
+            found = peer.take_changes()
+            told = summary(found, lambda cell: peer.seen.short(cell, peer.view), peer.outputs)
+        except CollabAgentError:
+            return ""  # not open, or the room is away: told next time
+        parts = [part for part in (peer.kernel_notice, inline(told, SINCE_CHARS)) if part]
+        return cut(f"since your last call: {'; '.join(parts)}", SINCE_CHARS) if parts else ""
+
+    def _peer(self, arguments: Arguments) -> NotebookPeer:
+        return self._agent.get(arguments.text("notebook_path"))
+
+    # setup_notebook
+
+    async def _setup(self, arguments: Arguments) -> Rendered:
+        from ..notebook.render import Rendered
+
+        path, action = arguments.text("notebook_path"), arguments.choice("action")
+        if action == "save":
+            peer = self._peer(arguments)
+            await peer.save()
+            return Rendered(f"saved: {peer.path} on disk holds what the room holds (read back)")
+        if action == "leave":
+            left = await self._agent.leave(path)
+            return Rendered(f"left {left}; its kernel goes on")
+        if path is None:
+            if not self._agent.open_paths:
+                raise InvalidEdit("setup_notebook needs notebook_path. Nothing was opened.", 'E.g. "analysis.ipynb".')
+            path = self._peer(arguments).path
+        return await self._open(path, arguments.text("kernel"))
+
+    async def _open(self, path: str, kernel: str | None) -> Rendered:
+        from ..notebook import render
+        from . import reports
+
+        peer = await self._agent.open(path, kernel)
+        try:
+            client = await peer.ensure_kernel(kernel)
+            busy = client.foreign_busy
+            state = "idle" if busy is None else f"busy with code of {busy.username or 'somebody else'}"
+        except CollabAgentError as exc:
+            state = f"none ({exc.message})"
+        here = "; ".join(reports.people(peer)) or "nobody else has shown up yet (an idle page does so every 15 s)"
+        outline = render.outline(peer.view, peer.outputs, peer.seen, budget=self._budget - 400)
+        return render.Rendered(f"{outline}\nhere: {here}\nkernel: {state}\nyou are: {peer.identity.name}")
+
+    # query_notebook
+
+    async def _query(self, arguments: Arguments) -> Rendered:
+        handlers: dict[str, Callable[[Arguments], Awaitable[Rendered]]] = {
+            "outline": self._read,
+            "cells": self._read,
+            "outputs": self._read,
+            "search": self._read,
+            "changes": self._changes,
+            "people": self._people,
+            "variables": self._variables,
+            "inspect": self._inspect,
+            "runs": self._runs,
+            "server": self._server,
+        }
+        return await handlers[arguments.choice("query")](arguments)
+
+    async def _read(self, arguments: Arguments) -> Rendered:
+        from ..notebook import render
+
+        peer, what = self._peer(arguments), arguments.choice("query")
+        offset, limit = arguments.integer("offset", 0) or 0, arguments.integer("limit", 1)
+        view, load, seen, budget = peer.view, peer.outputs, peer.seen, self._budget
+        pattern = arguments.text("pattern")
+        if what == "outline":
+            return render.Rendered(render.outline(view, load, seen, offset=offset, limit=limit, budget=budget))
+        if what == "search":
+            if pattern is None:
+                raise InvalidEdit("query=search needs pattern, a regular expression. Nothing was searched.")
+            return render.Rendered(render.search(view, load, seen, pattern, offset=offset, limit=limit, budget=budget))
+        ids = peer.resolve(arguments.refs("cells") or ["all"]) if view.cells else []
+        if what == "cells":
+            return render.Rendered(render.cells(view, ids, load, seen, offset=offset, limit=limit, budget=budget))
+        return render.outputs(
+            view,
+            ids,
+            load,
+            seen,
+            offset=offset,
+            limit=limit,
+            pattern=pattern,
+            budget=budget,
+            images=self._limits.images,
+        )
+
+    async def _changes(self, arguments: Arguments) -> Rendered:
+        from ..notebook.render import Rendered
+        from . import reports
+
+        peer = self._peer(arguments)
+        found = peer.peek_changes()
+        return Rendered(reports.changes(peer, found, self._budget))
+
+    async def _people(self, arguments: Arguments) -> Rendered:
+        from ..notebook.render import Rendered
+        from . import reports
+
+        peer = self._peer(arguments)
+        await peer.wait_for_people(PEOPLE_S)
+        return Rendered("\n".join(reports.people(peer)) or "nobody else is here")
+
+    async def _variables(self, _arguments: Arguments) -> Rendered:
+        raise InvalidEdit(
+            "query=variables is not available yet. Nothing was asked of the kernel.",
+            'Look at one with execute_notebook_code(code="..."), which leaves no trace in the notebook.',
+        )
+
+    async def _inspect(self, arguments: Arguments) -> Rendered:
+        from ..notebook.plain import clean, clip
+        from ..notebook.render import Rendered
+
+        peer, name = self._peer(arguments), arguments.text("pattern")
+        if not name:
+            raise InvalidEdit("query=inspect needs pattern, the name to look up. Nothing was asked.")
+        client = await peer.ensure_kernel()
+        content = {"code": name, "cursor_pos": len(name), "detail_level": 0}
+        reply = (await client.request("shell", "inspect_request", content, timeout=10)).content
+        text = reply.get("data", {}).get("text/plain", "") if reply.get("found") else ""
+        if not text:
+            return Rendered(f"the kernel knows nothing of {name!r}")
+        return Rendered(clip(clean(str(text)), self._budget, "the rest is in the kernel's own help"))
+
+    async def _runs(self, arguments: Arguments) -> Rendered:
+        from . import reports
+
+        peer = self._peer(arguments)
+        queue = peer.runs
+        open_runs = [run for run in queue.all if not run.over]
+        await queue.wait(open_runs, arguments.number("wait_s", 0))
+        listed = open_runs or queue.all[-(arguments.integer("limit", 1) or 10) :]
+        return reports.runs(peer, listed, anyio.current_time(), self._budget, self._limits.images)
+
+    async def _server(self, _arguments: Arguments) -> Rendered:
+        from ..notebook.render import Rendered
+        from .overview import overview
+
+        api = await self._agent.api()
+        return Rendered(await overview(api, self._agent.open_paths, self._budget))
+
+    # modify_notebook_cells
+
+    async def _modify(self, arguments: Arguments) -> Rendered:
+        from ..notebook.render import Rendered
+        from . import reports
+
+        peer = self._peer(arguments)
+        async with peer.lock:
+            report = await peer.edit(_edits(arguments.raw("edits")))
+        return Rendered(reports.edited(peer, report, self._budget))
+
+    # execute_notebook_code
+
+    async def _execute(self, arguments: Arguments) -> Rendered:
+        handlers: dict[str, Callable[[Arguments], Awaitable[Rendered]]] = {
+            "run": self._run,
+            "interrupt": self._interrupt,
+            "restart": self._restart,
+            "reply": self._reply,
+            "install": self._install,
+        }
+        return await handlers[arguments.choice("action")](arguments)
+
+    async def _run(self, arguments: Arguments) -> Rendered:
+        from ..notebook.render import Rendered
+        from . import reports
+
+        peer, code, edits = self._peer(arguments), arguments.text("code"), arguments.raw("edits")
+        refs, wait_s = arguments.refs("cells"), arguments.number("wait_s", 30)
+        stop_on_error = arguments.flag("stop_on_error", True)
+        if code is not None and (edits is not None or refs is not None):
+            raise InvalidEdit("code is run aside: it goes with neither cells nor edits. Nothing was done.")
+        if code is None and edits is None and refs is None:
+            raise InvalidEdit("action=run needs cells, edits or code. Nothing was run.", 'E.g. cells=["a1f9"].')
+        report = ""
+        async with peer.lock:
+            if code is not None:
+                started = [await peer.run_aside(code)]
+            else:
+                await peer.ensure_kernel()  # before anything is written: no kernel, no edit
+                touched: tuple[str, ...] = ()
+                if edits is not None:
+                    done = await peer.edit(_edits(edits))
+                    report, touched = reports.edited(peer, done, self._budget // 3) + "\n", done.code
+                cells = peer.resolve(refs) if refs is not None else list(touched)
+                if refs is not None and any(ref == "all" or ":" in ref for ref in refs):
+                    cells = peer.code_cells(cells)
+                started = await peer.run_cells(cells, stop_on_error=stop_on_error)
+        await self._wait(peer, started, wait_s)
+        shown = reports.runs(peer, started, anyio.current_time(), self._budget - len(report), self._limits.images)
+        text = shown.text if started else "nothing to run: the edits touched no code cell"
+        return Rendered(report + text, shown.images)
+
+    async def _wait(self, peer: NotebookPeer, started: list[Run], wait_s: float) -> None:
+        """Wait for runs; a cancelled call interrupts what it started, and nothing else."""
+        try:
+            await peer.runs.wait(started, wait_s)
+        except anyio.get_cancelled_exc_class():
+            with anyio.move_on_after(5, shield=True):
+                if any(run is peer.runs.current for run in started):
+                    await peer.runs.interrupt("the call was cancelled")
+                else:
+                    peer.runs.drop(started, "not run: the call was cancelled")
+            raise
+
+    async def _interrupt(self, arguments: Arguments) -> Rendered:
+        from ..notebook.render import Rendered
+        from . import reports
+
+        peer = self._peer(arguments)
+        run, dropped = await peer.runs.interrupt()
+        await peer.runs.wait([run] if run is not None else [], 5)
+        if run is None and not dropped:
+            return Rendered("no run of yours was in progress; nothing was interrupted")
+        listed = [*([run] if run is not None else []), *dropped]
+        return reports.runs(peer, listed, anyio.current_time(), self._budget, self._limits.images)
+
+    async def _restart(self, arguments: Arguments) -> Rendered:
+        from ..notebook.render import Rendered
+
+        peer = self._peer(arguments)
+        async with peer.lock:
+            await peer.restart_kernel()
+        return Rendered(
+            "restarted the kernel: all variables, imports and definitions are gone, the human's too; "
+            'the notebook is as it was. execute_notebook_code(cells="all") runs everything again.'
+        )
+
+    async def _reply(self, arguments: Arguments) -> Rendered:
+        from ..notebook.render import Rendered
+        from . import reports
+
+        peer, text = self._peer(arguments), arguments.text("reply")
+        if text is None:
+            raise InvalidEdit("action=reply needs reply, the line to answer with. Nothing was sent.")
+        run = peer.runs.reply(text)
+        if run is None:
+            return Rendered("no run of yours asks for input; nothing was sent")
+        await self._wait(peer, [run], arguments.number("wait_s", 30))
+        return reports.runs(peer, [run], anyio.current_time(), self._budget, self._limits.images)
+
+    async def _install(self, _arguments: Arguments) -> Rendered:
+        raise InvalidEdit(
+            "action=install is not available yet. Nothing was installed.",
+            'Run a cell with "%pip install NAME": insert it with edits, so that the human sees it.',
+        )
+
+
+def _edits(value: Any) -> Any:
+    """Edits as a list: some models send the list as JSON text."""
+    import json
+
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise InvalidEdit("edits must be a list of objects. Nothing was written.") from None
+    return value
