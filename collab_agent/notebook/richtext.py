@@ -166,7 +166,8 @@ class _Reader:
             self._tables[-1].open_cell(spans.get("colspan", 1), spans.get("rowspan", 1))
         elif tag in _BLOCKS:
             self._break()
-            self._sink().append("- " if tag == "li" else "")
+            if tag == "li":
+                self._sink().append("- ")
         elif tag == "img":
             alt = _ALT.search(attributes)
             self._sink().append(f"[image {_unescaped(alt[1])}]" if alt else "[image]")
