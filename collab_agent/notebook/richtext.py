@@ -186,7 +186,7 @@ class _Reader:
             self._pre = max(self._pre - 1, 0)
 
     def data(self, data: str) -> None:
-        if self._silent:
+        if self._silent or not data:
             return
         if self._tables and self._tables[-1].parts is None:
             # White space between rows; a table's stray text is drawn above it.
