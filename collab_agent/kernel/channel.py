@@ -1,8 +1,4 @@
-"""The websocket to a kernel's channels: how it is opened, kept fast, and reopened.
-
-The server leaves Nagle's algorithm on, so that the second of two small messages waits until the first was
-acknowledged, and the client's TCP delays acknowledgements by up to 40 ms.  ``TCP_QUICKACK``, re-armed whenever data
-came in, acknowledges at once: it takes ``1+1`` from some 48 ms to some 8 ms (Linux; elsewhere the option is missing).
+"""The websocket to a kernel's channels: how it is opened and reopened.
 
 A cut socket is reopened under the *same* session id: the server then replays what was missed, if no other client was
 connected meanwhile, and at least routes later replies here.
@@ -12,78 +8,34 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from urllib.parse import quote, urlencode
 
 import anyio
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
-from websockets.protocol import State
-from websockets.typing import Subprotocol
 
 from ..config import Server
 from ..errors import NoKernel, ServerError, ServerRefused, Unauthorized, Unreachable
+from ..websocket import FastConnection, open_websocket
 from .wire import SUBPROTOCOL
 
 # How long the server may take: before it accepts, it waits for a freshly started kernel's first answer.
 _OPEN_S = 60.0
-_CLOSE_S = 1.0
 
 _log = logging.getLogger(__name__)
 
 
-class KernelConnection(ClientConnection):
-    """A websocket that acknowledges at once and can send without an ``await``."""
-
-    def data_received(self, data: bytes) -> None:
-        self._acknowledge_now()
-        super().data_received(data)
-
-    def _acknowledge_now(self) -> None:
-        raw = self.transport.get_extra_info("socket")
-        if raw is None or not hasattr(socket, "TCP_QUICKACK"):
-            return
-        try:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        except OSError:
-            # No TCP socket (a Unix socket), or it is closed by now: only the speed is lost.
-            return
-
-    def send_now(self, frame: bytes) -> bool:
-        """Hand ``frame`` to the transport before returning; False if the connection is not open.
-
-        The transport buffers without bound.  True does not say that the frame arrives.
-        """
-        if self.protocol.state is not State.OPEN or self.transport.is_closing():
-            return False
-        self.protocol.send_binary(frame)
-        self.send_data()
-        return True
-
-
-async def open_connection(server: Server, kernel_id: str, session_id: str) -> KernelConnection:
+async def open_connection(server: Server, kernel_id: str, session_id: str) -> FastConnection:
     """Connect to the channels of a kernel under a session id, which no other socket may use at the same time.
 
     ``NoKernel``: the server knows no such kernel.  ``Unauthorized``, ``Unreachable``, ``ServerRefused``: as named.
     """
     base = "ws" + server.url.removeprefix("http").rstrip("/")
     url = f"{base}/api/kernels/{quote(kernel_id)}/channels?{urlencode({'session_id': session_id})}"
+    headers = {"Authorization": f"token {server.token}"} if server.token else {}
     try:
-        connection = await connect(
-            url,
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
-            additional_headers={"Authorization": f"token {server.token}"} if server.token else None,
-            create_connection=KernelConnection,
-            # The library logs all headers, and so the token, where debugging is on for its own logger.
-            logger=logging.Logger("collab_agent.kernel.channel", logging.WARNING),
-            compression=None,
-            max_size=None,
-            open_timeout=_OPEN_S,
-            close_timeout=_CLOSE_S,
-            proxy=None,
-        )
+        connection = await open_websocket(url, headers, open_s=_OPEN_S, subprotocols=[SUBPROTOCOL])
     except InvalidStatus as error:
         raise _refusal(error.response.status_code, server, kernel_id) from None
     except (InvalidHandshake, WebSocketException) as error:
@@ -98,7 +50,6 @@ async def open_connection(server: Server, kernel_id: str, session_id: str) -> Ke
             f"{server.url} does not speak {SUBPROTOCOL} on a kernel's channels",
             "It needs jupyter_server 2 or newer, and no kernel_ws_protocol in its configuration.",
         )
-    assert isinstance(connection, KernelConnection)
     return connection
 
 
@@ -123,7 +74,7 @@ class Link:
         self._kernel_id = kernel_id
         self._session_id = session_id
         self._delays = delays
-        self._connection: KernelConnection | None = None
+        self._connection: FastConnection | None = None
         self._backlog: deque[bytes] = deque()
         self._held = False
 
@@ -132,7 +83,7 @@ class Link:
         return self._held
 
     @property
-    def connection(self) -> KernelConnection | None:
+    def connection(self) -> FastConnection | None:
         """The open socket; None while there is none."""
         return self._connection
 
