@@ -15,6 +15,7 @@ from pycrdt import Array, Map, Text
 from ..notebook.model import CellType, CellView, OutputView
 from ..notebook.outputs import Append, EditStream, Op, Truncate
 from ..notebook.splice import byte_offset
+from .codec import whole
 
 
 def read_cell(handle: Map[Any] | None) -> CellView:
@@ -27,7 +28,7 @@ def read_cell(handle: Map[Any] | None) -> CellView:
         id=fields["id"] if isinstance(fields["id"], str) else "",
         type=cast(CellType, kind) if kind in ("code", "markdown", "raw") else "raw",
         source=str(fields["source"]) if isinstance(fields["source"], Text | str) else "",
-        execution_count=int(count) if isinstance(count, int | float) and count == count else None,
+        execution_count=whole(count),
         running=fields["execution_state"] == "running",
     )
 
@@ -50,7 +51,7 @@ def _output_view(value: dict[str, Any]) -> OutputView:
         text="".join(map(str, text)) if isinstance(text, list) else str(text or ""),
         data=data if isinstance(data, dict) else {},
         metadata=meta if isinstance(meta, dict) else {},
-        execution_count=int(count) if isinstance(count, int | float) else None,
+        execution_count=whole(count),
         ename=str(value.get("ename", "")),
         evalue=str(value.get("evalue", "")),
         traceback=tuple(map(str, traceback)) if isinstance(traceback, list) else (),

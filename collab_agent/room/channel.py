@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+import anyio
+
 from ..errors import (
     CollabAgentError,
     CollaborationMissing,
@@ -66,7 +68,8 @@ async def websocket_channel(url: str, headers: Mapping[str, str]) -> AsyncIterat
     try:
         yield _WebsocketChannel(connection)
     finally:
-        await connection.close()
+        with anyio.CancelScope(shield=True):  # bounded by CLOSE_S; else a cancelled caller leaves the socket open
+            await connection.close()
 
 
 class _WebsocketChannel:

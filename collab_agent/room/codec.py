@@ -6,6 +6,7 @@ Formats: y-protocols ``PROTOCOL.md``, Yjs update encoding v1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from ..errors import RemoteProtocolError
@@ -72,6 +73,16 @@ def state_vector(encoded: bytes) -> Mapping[int, int]:
     """A state vector as ``{client id: next clock}``; clocks count UTF-16 units and other items."""
     reader = Reader(encoded)
     return {reader.var_uint(): reader.var_uint() for _ in range(reader.var_uint())}
+
+
+def whole(value: object) -> int | None:
+    """A number that came as JSON or through Yjs (where all are floats) as an int; None for anything else.
+
+    Infinity and NaN come through both.
+    """
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 UpdateKey = tuple[int, int] | frozenset[tuple[int, int, int]] | None

@@ -87,7 +87,8 @@ class Presence:
         updated: set[int] = set()
         removed: set[int] = set()
         evicted = False
-        for client, clock, state in decode(update):
+        for client, clock, said in decode(update):
+            state = said or None  # the server itself announces ``{}`` every 15 s: that is nobody
             if client == self.client_id:
                 if clock > self._clock or (clock == self._clock and state is None and self._state is not None):
                     self._clock = max(clock, self._clock)
@@ -139,14 +140,14 @@ def decode(update: bytes) -> list[tuple[int, int, State | None]]:
     return entries
 
 
-def user_state(identity: Identity) -> dict[str, Any]:
+def user_state(identity: Identity, color: str) -> dict[str, Any]:
     """The ``user`` field as JupyterLab reads it."""
     return {
         "username": identity.username,
         "name": identity.name,
         "display_name": identity.name,
         "initials": identity.initials,
-        "color": identity.color,
+        "color": color,
         "avatar_url": None,
     }
 
@@ -157,12 +158,13 @@ def room_state(identity: Identity, ranges: Sequence[Range] = ()) -> dict[str, An
     ``autosave`` false: a human who has turned autosave off is obeyed (the server saves if any client wants it).
     """
     cursors = [each.to_json(primary=each is ranges[-1]) for each in ranges]
-    return {"user": user_state(identity), AGENT_KEY: True, "autosave": False, "cursors": cursors}
+    return {"user": user_state(identity, identity.caret_color), AGENT_KEY: True, "autosave": False, "cursors": cursors}
 
 
 def global_state(identity: Identity, documents: Iterable[str], current: str | None) -> dict[str, Any]:
     """Our state in ``JupyterLab:globalAwareness``: what the collaborators panel lists."""
-    state: dict[str, Any] = {"user": user_state(identity), AGENT_KEY: True, "documents": list(documents)}
+    user = user_state(identity, identity.badge_color)
+    state: dict[str, Any] = {"user": user, AGENT_KEY: True, "documents": list(documents)}
     if current is not None:
         state["current"] = f"notebook:{current}"  # without the prefix the panel shows nothing
     return state
@@ -181,4 +183,5 @@ def peer_view(client: int, state: State, find: CaretFinder, *, is_self: bool = F
     listed = [c for c in cursors if isinstance(c, dict)] if isinstance(cursors, list) else []
     primary = next((c for c in listed if c.get("primary")), listed[0] if listed else None)
     cell, anchor, head = (None, None, None) if primary is None else find(primary)
+    name = name.encode("utf-8", "replace").decode()  # JSON can hold half of an emoji, a result cannot
     return PeerView(client, name, bool(state.get(AGENT_KEY)), is_self, cell, anchor, head)

@@ -24,7 +24,7 @@ from enum import Enum, auto
 
 from ..errors import LocalProtocolError, RemoteProtocolError
 from ..notebook.steps import Step
-from .codec import Reader, UpdateKey, update_key, var_bytes, var_uint
+from .codec import Reader, UpdateKey, update_key, var_bytes, var_uint, whole
 from .presence import Presence, PresenceChange, State, encode
 from .replica import RemoteChange, Replica, Written
 
@@ -196,7 +196,7 @@ class RoomProtocol:
         change = self.replica.apply(update)
         if self.phase is not Phase.SYNCED:
             return []  # what was there before us is nobody's doing
-        if change.gap:
+        if change.gap and own_possible:  # a step 2 that leaves a gap is all that the room has
             self.ask()
         return [Changed(change)]
 
@@ -222,6 +222,7 @@ def _receive_raw(text: str) -> list[Event]:
         raise RemoteProtocolError("The server sent a message that is not JSON.") from exc
     if not isinstance(message, dict):
         return []
-    if message.get("type") == "save" and isinstance(message.get("responseTo"), int | float):
-        return [SaveAnswered(int(message["responseTo"]), str(message.get("status", "")))]
+    if message.get("type") == "save":
+        number = whole(message.get("responseTo"))
+        return [] if number is None else [SaveAnswered(number, str(message.get("status", "")))]
     return [Conflict()] if message.get("type") == "conflict" else []

@@ -10,6 +10,7 @@ Rules (``facts/faults.md``):
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 import anyio
@@ -75,9 +76,9 @@ class RoomProvider:
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Keep the room joined until cancelled; ready when first synced.  The first failure is the caller's."""
-        attempt = 0
+        attempt = -1
         while True:
-            joined_before = self._joined
+            began = anyio.current_time()
             try:
                 async with self._connect() as channel:
                     await self._serve(channel, task_status)
@@ -87,16 +88,18 @@ class RoomProvider:
                 self._failure = exc
             if not self._joined and self._failure is not None:
                 raise self._failure
-            attempt = attempt + 1 if self._joined == joined_before else 0
+            # A room that lets us in only to throw us out, as after a conflict, must not be stormed.
+            attempt = 0 if anyio.current_time() - began > BACKOFF_S[-1] else attempt + 1
             await anyio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
 
     async def _serve(self, channel: Channel, task_status: TaskStatus[None]) -> None:
         """Drive one connection until it breaks; raises what broke it."""
         protocol = RoomProtocol(Replica())
+        unsent: deque[bytes] = deque()
         failure: Exception | None = None
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._send, channel, protocol)
+                tasks.start_soon(self._send, channel, protocol, unsent)
                 try:
                     with anyio.fail_after(self._limits.join_s):
                         while self._protocol is not protocol:
@@ -113,9 +116,14 @@ class RoomProvider:
                     )
                 except (ChannelClosed, CollabAgentError) as exc:
                     failure = exc
+                self._lose(protocol)
                 tasks.cancel_scope.cancel()
         finally:
-            await self._part(channel, protocol)
+            self._lose(protocol)
+            if failure is not None:
+                unsent.clear()  # what the room has not got, it must not get from a replica that is to be thrown away
+                protocol.frames_to_send()
+            await self._part(channel, protocol, unsent)
         if failure is not None:
             raise failure
 
@@ -149,13 +157,15 @@ class RoomProvider:
                 )
         self._on_event(event)
 
-    async def _send(self, channel: Channel, protocol: RoomProtocol) -> None:
-        """The only sender: frames leave in the order in which they were made."""
+    async def _send(self, channel: Channel, protocol: RoomProtocol, unsent: deque[bytes]) -> None:
+        """The only sender: frames leave in the order in which they were made; ``unsent`` holds what has not left."""
         try:
             while True:
                 self._pending = anyio.Event()
-                for frame in protocol.frames_to_send():
-                    await channel.send(frame)
+                unsent.extend(protocol.frames_to_send())
+                while unsent:
+                    await channel.send(unsent[0])
+                    unsent.popleft()
                 if not protocol.has_frames:
                     await self._pending.wait()
         except ChannelClosed:
@@ -168,8 +178,8 @@ class RoomProvider:
                 self._on_event(event)
             self._wake()
 
-    async def _part(self, channel: Channel, protocol: RoomProtocol) -> None:
-        """Leave visibly, whatever the reason, and let nobody wait for an answer that cannot come."""
+    def _lose(self, protocol: RoomProtocol) -> None:
+        """From now on nobody writes here, and nobody waits for an answer that cannot come."""
         if self._protocol is not protocol:
             return
         self._protocol = None
@@ -177,10 +187,16 @@ class RoomProvider:
         self._ghost = (protocol.replica.client_id, protocol.presence.clock + 2)
         for waiting in [*self._acks.values(), *(done for done, _ in self._saves.values())]:
             waiting.set()
-        protocol.publish(None, anyio.current_time())
+        self._acks.clear()
+        self._saves.clear()
+
+    async def _part(self, channel: Channel, protocol: RoomProtocol, unsent: Iterable[bytes]) -> None:
+        """Leave visibly, whatever the reason."""
+        if protocol.presence.clock:
+            protocol.publish(None, anyio.current_time())
         with anyio.move_on_after(LEAVE_S, shield=True):
             try:
-                for frame in protocol.frames_to_send():
+                for frame in [*unsent, *protocol.frames_to_send()]:
                     await channel.send(frame)
             except ChannelClosed:
                 return
@@ -222,8 +238,9 @@ class RoomProvider:
             self._wake()
             with anyio.move_on_after(self._limits.ack_s):
                 await acknowledged.wait()
-        if number in self._acks or self._protocol is not protocol:
-            self._acks.pop(number, None)
+        if self._protocol is not protocol or not acknowledged.is_set():
+            if self._acks.get(number) is acknowledged:  # the next connection counts from 1 again
+                del self._acks[number]
             raise SyncTimeout(
                 "The edit was sent, but the room has not confirmed it: it may or may not be in the notebook.",
                 'Look before you repeat it: query_notebook(query="cells").',
@@ -234,11 +251,13 @@ class RoomProvider:
         """Ask the server to write the file; its word (``success``, ``skipped``, ``failed``) is no proof."""
         protocol = self.protocol
         number = protocol.request_save()
-        done, answer = self._saves[number] = (anyio.Event(), [])
+        waiting = self._saves[number] = (anyio.Event(), [])
+        done, answer = waiting
         self._wake()
         with anyio.move_on_after(self._limits.save_s):
             await done.wait()
-        self._saves.pop(number, None)
+        if self._saves.get(number) is waiting:
+            del self._saves[number]
         if not answer:
             raise SaveFailed(
                 "The server did not answer the request to save.", "The room still has all edits: try again."

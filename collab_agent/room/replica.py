@@ -27,7 +27,7 @@ from ..notebook import steps as st
 from ..notebook.model import CellView, NotebookView, OutputView
 from ..notebook.splice import Splices, byte_offset
 from .cells import clear, language, read_cell, read_outputs, retyped, write_output
-from .codec import UpdateKey, state_vector, update_key
+from .codec import UpdateKey, state_vector, update_key, whole
 from .positions import Range, at_character, end_of, start_of, text_id
 from .positions import inserted as inserted_between
 
@@ -41,7 +41,7 @@ class RemoteChange:
 
     ``clients``: whose state vector advanced (deletions advance none).  ``cells``: ids of the cells whose source,
     outputs or state changed, or that are new; ``edited``: those whose source changed in place.  ``gap``: the update
-    waits for another one that never came.
+    waits for another one that has not come.
     """
 
     clients: frozenset[int]
@@ -167,8 +167,8 @@ class Replica:
     @property
     def format_minor(self) -> int:
         """nbformat's minor version; below 5 the file has no cell ids."""
-        value = self._meta.get("nbformat_minor")
-        return int(value) if isinstance(value, int | float) else 5
+        number = whole(self._meta.get("nbformat_minor"))
+        return 5 if number is None else number
 
     def cell_of_text(self, client: int, clock: int) -> str | None:
         """The id of the cell whose source text has this item id: what a caret's ``type`` names."""
@@ -211,7 +211,7 @@ class Replica:
         cells, edited = self._settle()
         self._clocks = state_vector(self._doc.get_state())
         advanced = frozenset(c for c, clock in self._clocks.items() if clock > before.get(c, 0))
-        gap = isinstance(key, tuple) and key[1] > self._clocks.get(key[0], 0)
+        gap = isinstance(key, tuple) and key[1] >= self._clocks.get(key[0], 0)
         return RemoteChange(
             advanced - {self.client_id},
             cells,
@@ -365,8 +365,12 @@ class Replica:
 
     def _drop(self, cell: _Cell) -> None:
         self._release_id(cell.view.id, cell)
+        self._forget_text(cell)
+
+    def _forget_text(self, cell: _Cell) -> None:
         if cell.text_id is not None:
             self._by_text.pop(cell.text_id, None)
+            cell.text_id = None
 
     def _refresh(self, event: Any, changed: set[str], edited: set[str]) -> None:
         """Read again what one event says has changed inside a cell."""
@@ -374,16 +378,20 @@ class Replica:
         if not isinstance(index, int) or index >= len(self._cells):
             return
         cell = self._cells[index]
+        if cell.map is None:
+            return
         before = cell.view
         field = event.path[1] if len(event.path) > 1 else None
         if field == "source":
-            cell.view = replace(before, source=str(event.target))
+            cell.view = replace(before, source="" if cell.source is None else str(cell.source))
         elif field == "outputs" or (field is None and "outputs" in event.keys):
             cell.outputs = None
             cell.view = replace(before, outputs_version=before.outputs_version + 1)
         if field is None:
             if event.keys.get("execution_state", {}).get("newValue") == "running":
                 self._began.add(before.id)
+            if "source" in event.keys:
+                self._forget_text(cell)
             cell.view = replace(read_cell(cell.map), outputs_version=cell.view.outputs_version)
         if cell.view.id != before.id:  # the server renames one of two cells with the same id
             self._release_id(before.id, cell)

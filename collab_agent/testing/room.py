@@ -127,9 +127,9 @@ class _RoomEnd:
 class InProcessRoom:
     """A notebook's room without a server; an async context manager.  ``connect`` is what a ``RoomProvider`` takes.
 
-    ``refuse``: makes connecting fail.  ``echo`` false: clients do not get their own updates back.  ``save_status``:
-    the answer to requests to save, None for silence; ``saves``: their numbers.  ``channels``: the connections so far,
-    in order, the dead ones too.
+    ``refuse``: makes connecting fail; ``attempts``: how often somebody tried.  ``echo`` false: clients do not get
+    their own updates back.  ``save_status``: the answer to requests to save, None for silence; ``saves``: their
+    numbers.  ``channels``: the connections so far, in order, the dead ones too.
     """
 
     def __init__(self, cells: Sequence[CellSpec] = (), path: str = "notebook.ipynb") -> None:
@@ -137,6 +137,7 @@ class InProcessRoom:
         self.notebook.set(notebook_of(cells))
         self.notebook.path = path
         self.refuse: CollabAgentError | None = None
+        self.attempts = 0
         self.echo = True
         self.save_status: str | None = "success"
         self.saves: list[int] = []
@@ -164,6 +165,8 @@ class InProcessRoom:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[InProcessChannel]:
         """A new connection to the room."""
+        self.attempts += 1
+        self._notify()
         if self.refuse is not None:
             raise self.refuse
         assert self._tasks is not None, "enter the room first"
@@ -220,7 +223,7 @@ class InProcessRoom:
         return [str(cell["source"]) for cell in self.notebook.ycells]
 
     async def wait_for(self, predicate: Callable[[], bool], timeout_s: float = 5.0) -> None:
-        """Wait until a change of the room's document makes this true; ``TimeoutError`` otherwise."""
+        """Wait until a change of the document, or somebody who connects, makes this true; else ``TimeoutError``."""
         with anyio.fail_after(timeout_s):
             while not predicate():
                 await self._changed.wait()

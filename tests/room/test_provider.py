@@ -1,0 +1,264 @@
+"""A room that answers, stays silent, breaks off, refuses, and talks nonsense."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import pytest
+from pycrdt import read_message
+
+from collab_agent.config import Limits
+from collab_agent.errors import (
+    CollabAgentError,
+    NotebookNotFound,
+    RoomClosed,
+    SaveFailed,
+    SyncTimeout,
+    Unauthorized,
+)
+from collab_agent.notebook.splice import Splice
+from collab_agent.notebook.steps import InsertCell, SpliceSource, Step
+from collab_agent.room.presence import decode
+from collab_agent.room.protocol import Acknowledged, Changed, Synced
+from collab_agent.room.provider import RoomProvider
+from collab_agent.room.replica import Replica
+from collab_agent.testing import Human, InProcessChannel, InProcessRoom
+
+Join = Callable[..., AbstractAsyncContextManager[Any]]
+STEP1, UPDATE = b"\0\0", b"\0\2"
+
+
+def splice(index: int, start: int, stop: int, text: str) -> Callable[[Replica], list[Step]]:
+    return lambda replica: [SpliceSource(replica.view.cells[index].id, (Splice(start, stop, text),))]
+
+
+def frames(channel: InProcessChannel, kind: bytes) -> list[bytes]:
+    return [frame for frame in channel.sent if frame.startswith(kind)]
+
+
+def states(channel: InProcessChannel) -> list[tuple[int, Any]]:
+    """(client id, state) of all awareness that was sent."""
+    updates = [decode(read_message(frame[1:])) for frame in channel.sent if frame[0] == 1]
+    return [(client, state) for update in updates for client, _, state in update]
+
+
+async def test_joining_hands_over_the_notebook(join: Join) -> None:
+    async with InProcessRoom(["x = 1", ("markdown", "# é😀")], path="a/b.ipynb") as room, join(room) as agent:
+        view = agent.provider.replica.view
+        assert [(cell.type, cell.source) for cell in view.cells] == [("code", "x = 1"), ("markdown", "# é😀")]
+        assert (view.path, view.language) == ("a/b.ipynb", "python")
+        assert agent.events == [Synced()]
+
+
+async def test_nothing_is_sent_before_the_replica_is_in_step(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room) as agent:
+        await agent.provider.write(splice(0, 1, 1, "!"))
+        kinds = [frame[:2] for frame in room.channels[0].sent if frame[0] == 0]
+        assert kinds == [b"\0\1", STEP1, UPDATE]  # the first is the empty answer to the server's step 1
+
+
+async def test_an_edit_is_over_when_the_room_has_echoed_it(join: Join) -> None:
+    async with InProcessRoom(["x = 1"]) as room, join(room) as agent:
+        written = await agent.provider.write(splice(0, 4, 5, "22"))
+        assert room.sources() == agent.sources() == ["x = 22"]
+        assert written.update is not None
+        assert agent.events[-1] == Acknowledged(1)
+        assert len(frames(room.channels[0], STEP1)) == 1  # nothing had to be asked
+
+
+async def test_where_the_echo_stays_away_a_sync_step_1_asks_for_it(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room) as agent:
+        room.echo = False
+        await agent.provider.write(splice(0, 1, 1, "yz"))
+        assert room.sources() == ["xyz"]
+        assert len(frames(room.channels[0], STEP1)) == 2
+
+
+async def test_an_edit_that_the_room_does_not_confirm_is_told(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room, replace(Limits(), echo_s=0.05, ack_s=0.05)) as agent:
+        room.hold()
+        with pytest.raises(SyncTimeout, match="may or may not"):
+            await agent.provider.write(splice(0, 1, 1, "y"))
+        room.release()
+        await room.wait_for(lambda: room.sources() == ["xy"])
+        await agent.provider.write(splice(0, 2, 2, "z"))
+        assert room.sources() == ["xyz"]
+
+
+async def test_an_edit_that_changes_nothing_waits_for_nothing(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room) as agent:
+        room.hold()
+        assert (await agent.provider.write(lambda _: [])).update is None
+
+
+async def test_after_a_cut_it_joins_with_a_fresh_replica(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room) as agent:
+        before = agent.provider.replica
+        room.cut()
+        await agent.wait_for(lambda: agent.count(Synced) == 2)
+        after = agent.provider.replica
+        assert after is not before
+        assert after.client_id != before.client_id
+        await agent.provider.write(splice(0, 1, 1, "y"))
+        assert room.sources() == ["xy"]
+
+
+async def test_while_the_room_is_away_edits_are_refused_and_not_queued(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room) as agent:
+        room.refuse = Unauthorized("The token has expired.")
+        room.cut(RoomClosed("The server went away."))
+        await room.wait_for(lambda: room.attempts == 2)
+        assert not agent.provider.connected
+        with pytest.raises(RoomClosed, match=r"expired.*Nothing was written"):
+            await agent.provider.write(splice(0, 0, 0, "lost"))
+        with pytest.raises(RoomClosed):
+            agent.provider.write_soon([])
+        room.refuse = None
+        await agent.wait_for(lambda: agent.count(Synced) == 2)
+        assert room.sources() == agent.sources() == ["x"]
+
+
+async def test_an_edit_under_way_when_the_room_breaks_off_is_told_at_once(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room, replace(Limits(), echo_s=30, ack_s=30)) as agent:
+        room.hold()
+
+        async def cut_when_sent() -> None:
+            await agent.wait_for(lambda: True)
+            room.cut()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cut_when_sent)
+            with pytest.raises(SyncTimeout), anyio.fail_after(5):
+                await agent.provider.write(splice(0, 0, 0, "y"))
+        await agent.wait_for(lambda: agent.count(Synced) == 2)
+        assert room.sources() == ["x"]
+
+
+async def test_the_first_refusal_is_the_callers() -> None:
+    async with InProcessRoom() as room:
+        room.refuse = NotebookNotFound("There is none.")
+        provider = RoomProvider(room.connect, lambda _: None, Limits())
+        with pytest.raises(NotebookNotFound):
+            await provider.run(task_status=anyio.TASK_STATUS_IGNORED)
+
+
+async def test_a_room_that_never_answers_is_given_up() -> None:
+    async with InProcessRoom() as room:
+
+        @asynccontextmanager
+        async def silent() -> AsyncIterator[InProcessChannel]:
+            async with room.connect() as channel:
+                channel.hold()
+                yield channel
+
+        provider = RoomProvider(silent, lambda _: None, replace(Limits(), join_s=0.05))
+        with pytest.raises(SyncTimeout, match="did not hand over"):
+            await provider.run(task_status=anyio.TASK_STATUS_IGNORED)
+
+
+async def test_a_peer_sees_the_agent_come_and_go(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, Human.join(room.connect) as ada:
+        async with join(room):
+            await ada.wait_for(lambda: [s["user"]["name"] for s in ada.peers().values()] == ["Agent"])
+        await ada.wait_for(lambda: not ada.peers())
+        assert states(room.channels[1])[-1][1] is None
+
+
+async def test_after_a_cut_no_ghost_of_the_agent_stays(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, Human.join(room.connect) as ada, join(room) as agent:
+        old = agent.provider.replica.client_id
+        await ada.wait_for(lambda: list(ada.peers()) == [old])
+        room.channels[1].cut()
+        await agent.wait_for(lambda: agent.count(Synced) == 2)
+        new = agent.provider.replica.client_id
+        await ada.wait_for(lambda: list(ada.peers()) == [new])
+        assert (old, None) in states(room.channels[2])
+
+
+async def test_a_newcomer_is_told_at_once_that_the_agent_is_here(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room), Human.join(room.connect) as ada:
+        await ada.wait_for(lambda: len(ada.peers()) == 1)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\0", b"\0\2\5", b"\0\2\3\1\2\3", b"\1\1\1", b"\2\3abc", b"\0\7\0"])
+async def test_a_malformed_frame_leads_to_a_fresh_start(join: Join, garbage: bytes) -> None:
+    async with InProcessRoom(["x"]) as room, join(room) as agent:
+        before = agent.provider.replica
+        room.channels[0].deliver(garbage)
+        await agent.wait_for(lambda: agent.count(Synced) == 2)
+        assert agent.provider.replica is not before
+        await agent.provider.write(splice(0, 1, 1, "y"))
+        assert room.sources() == ["xy"]
+
+
+async def test_a_conflict_that_the_server_declares_leads_to_a_fresh_start(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room) as agent:
+        room.say({"type": "conflict"})
+        await agent.wait_for(lambda: agent.count(Synced) == 2)
+        assert agent.sources() == ["x"]
+
+
+async def test_what_was_not_sent_when_the_connection_broke_is_never_sent_from_the_old_replica(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room) as agent:
+        room.say({"type": "conflict"})
+        agent.provider.write_soon([InsertCell("new", 0, "code", "ghost")])
+        await agent.wait_for(lambda: agent.count(Synced) == 2)
+        assert room.sources() == agent.sources() == ["x"]
+
+
+async def test_what_was_written_just_before_leaving_still_arrives(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room:
+        async with join(room) as agent:
+            for index in range(5):
+                agent.provider.write_soon([InsertCell(f"new-{index}", 0, "code", str(index))])
+            await anyio.lowlevel.checkpoint()  # the sender is in the middle of it
+        await room.wait_for(lambda: room.sources() == ["4", "3", "2", "1", "0", "x"])
+
+
+@pytest.mark.parametrize("status", ["success", "skipped", "failed"])
+async def test_the_servers_word_on_a_save_is_passed_on(join: Join, status: str) -> None:
+    async with InProcessRoom(["x"]) as room, join(room) as agent:
+        room.save_status = status
+        assert await agent.provider.request_save() == status
+        assert await agent.provider.request_save() == status
+        assert room.saves == [1, 2]
+
+
+async def test_a_save_without_an_answer_fails(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room) as agent:
+        room.save_status = None
+        with pytest.raises(SaveFailed):
+            await agent.provider.request_save()
+
+
+async def test_somebody_elses_typing_is_told_while_the_agent_writes(join: Join) -> None:
+    async with InProcessRoom(["ab"]) as room, Human.join(room.connect) as ada, join(room) as agent:
+        room.hold()
+        await ada.type(0, "é😀", at=1)
+        agent.provider.write_soon(splice(0, 2, 2, "!")(agent.provider.replica))  # has not seen Ada's typing
+        room.release()
+        await agent.wait_for(lambda: agent.sources() == ["aé😀b!"])
+        await ada.wait_for(lambda: ada.sources() == ["aé😀b!"])
+        changes = [event.change for event in agent.events if isinstance(event, Changed)]
+        assert {client for change in changes for client in change.clients} == {ada.client_id}
+        assert {cell for change in changes for cell in change.edited} == {ada.ids()[0]}
+
+
+async def test_waiting_for_the_room_ends_when_it_is_back(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room) as agent:
+        with anyio.fail_after(5):
+            await agent.provider.wait_joined()
+            room.cut()
+            await agent.wait_for(lambda: agent.count(Synced) == 2)
+            await agent.provider.wait_joined()
+        assert agent.provider.connected
+
+
+def test_errors_of_a_lost_room_name_the_next_call() -> None:
+    provider = RoomProvider(InProcessRoom().connect, lambda _: None, Limits())
+    with pytest.raises(CollabAgentError, match="call again"):
+        _ = provider.replica
