@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from .appearance import Appearance
 from .config import Identity, Limits
-from .errors import CellBusy, KernelError, NoKernel, NotACodeCell, RoomClosed, SaveFailed, sole_cause
+from .errors import NotACodeCell, RoomClosed, sole_cause
 from .host import Host
+from .kernel_holder import KernelHolder
 from .notebook.aside import split_value
 from .notebook.changes import Change, ChangeLog
 from .notebook.edits import Done, Plan, Planner
@@ -24,19 +26,19 @@ from .notebook.model import CellView, NotebookView, OutputView, PeerView
 from .notebook.refs import resolve, resolve_many
 from .notebook.seen import Seen
 from .notebook.steps import Step
-from .room.positions import Range, character_of, end_of
-from .room.presence import AGENT_KEY, peer_view, room_state
-from .room.protocol import Changed, Event, PeersChanged, Synced
+from .room.positions import character_of
+from .room.presence import AGENT_KEY, peer_view
+from .room.protocol import Changed, Event, Synced
 from .room.provider import RoomProvider
-from .room.replica import RemoteChange, Replica, Written
+from .room.replica import RemoteChange, Replica
 from .runs import Run, RunQueue
-from .saving import same_notebook
+from .saving import Saver
 
 if TYPE_CHECKING:
     from .kernel.client import KernelClient
+    from .kernel.observer import ForeignRun
 
-SAVE_RETRY_S = 0.1
-MOST_HIGHLIGHTS = 20
+LEAVE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +68,20 @@ class NotebookPeer:
         self._joined_at = float("-inf")
         self._typed: dict[str, tuple[float, str]] = {}
         self._listeners: list[Callable[[Event], None]] = []
-        self._saving: list[NotebookView] | None = None
-        self._highlight: anyio.CancelScope | None = None
         self._tasks: TaskGroup | None = None
-        self._kernel_id: str | None = None
-        self._kernel: KernelClient | None = None
-        self._kernel_done = anyio.Event()
-        self._kernel_lost = ""
-        self._restarting = False
+        self._room_scope = anyio.CancelScope(shield=True)
+        self._last: Replica | None = None
+        self._saver = Saver(self._room, host, self.limits)
+        self._appearance = Appearance(self._room, identity, self.limits)
+        self._kernel = KernelHolder(host)
         self.runs = RunQueue(
-            self._room,
-            self._live_kernel,
-            self._interrupt,
+            _SavedRoom(self._room, self._saver),
+            self._kernel.live,
+            self._kernel.interrupt,
             flush_s=self.limits.flush_s,
-            on_start=self._show_running,
+            on_start=self._appearance.show_running,
             label=lambda cell: self.seen.short(cell, self.view),
+            who=self.who_runs,
         )
 
     # Life.
@@ -103,21 +104,25 @@ class NotebookPeer:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Join the room and stay until cancelled; ready when joined."""
         async with anyio.create_task_group() as room_tasks:
-            self._room.set_state(room_state(self.identity))
-            await room_tasks.start(self._run_room)
             try:
+                self._appearance.arrive()
+                await room_tasks.start(self._run_room)
                 async with anyio.create_task_group() as tasks:
                     self._tasks = tasks
                     tasks.start_soon(self.runs.work)
+                    tasks.start_soon(self._saver.autosave)
                     task_status.started()
                     await anyio.sleep_forever()
             finally:
-                # Runs end first: their last outputs still need the room.
+                # Runs have ended by now, and their last outputs are in the room; only now the room may go.
                 self._tasks = None
-                room_tasks.cancel_scope.cancel()
+                with anyio.move_on_after(LEAVE_S, shield=True):
+                    await self._saver.save_quietly()
+                self._room_scope.cancel()
 
     async def _run_room(self, *, task_status: TaskStatus[None]) -> None:
-        await self._room.run(task_status=task_status)
+        with self._room_scope:
+            await self._room.run(task_status=task_status)
 
     # Reading.
 
@@ -166,11 +171,9 @@ class NotebookPeer:
         with anyio.move_on_after(self._joined_at + period_s + 1 - anyio.current_time()):
             await anyio.sleep_forever()
 
-    @property
-    def kernel_notice(self) -> str:
+    def take_kernel_notice(self) -> str:
         """Why the kernel's variables are gone; each notice is given once."""
-        notice, self._kernel_lost = self._kernel_lost, ""
-        return notice
+        return self._kernel.take_notice()
 
     def observe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Call ``listener`` for every event of the room; the result unsubscribes it."""
@@ -197,7 +200,9 @@ class NotebookPeer:
         finally:
             if plans:
                 self._remember(plans[0])
-        self._show(written)
+        if self._tasks is not None:
+            self._appearance.show_edit(written, self._tasks)
+        self._saver.changed(own=True)
         made = plans[0]
         texts = []
         for cell_id, before in made.before.items():
@@ -251,89 +256,35 @@ class NotebookPeer:
     @property
     def kernel(self) -> KernelClient | None:
         """The connected kernel client, if any."""
-        return self._kernel
+        return self._kernel.client
 
     async def ensure_kernel(self, kernel: str | None = None) -> KernelClient:
         """The kernel of the human's session, connected; one is started where there is none."""
-        if self._kernel is not None and self._kernel.gone is None:
-            return self._kernel
         if self._tasks is None:
             raise RoomClosed("The notebook is not open.", "Call setup_notebook first.")
-        await self._close_kernel()
         humans = any(not peer.is_agent for peer in self.peers)
-        self._kernel_id = await self._host.kernel_id(kernel or self._room.replica.kernelspec, human_here=humans)
-        await self._tasks.start(self._hold_kernel, self._kernel_id)
-        return self._live_kernel()
+        return await self._kernel.ensure(self._tasks, kernel or self._room.replica.kernelspec, human_here=humans)
 
     async def restart_kernel(self) -> None:
         """Restart the kernel; ``CellBusy`` while somebody else's code runs."""
-        client = await self.ensure_kernel()
-        if client.foreign_busy is not None:
-            who = client.foreign_busy.username or "somebody else"
-            raise CellBusy(f"The kernel is running code of {who}. It was not restarted.", "Wait until it has ended.")
+        await self.ensure_kernel()
+        await self._kernel.restart()
         self.runs.drop_queued("not run: the kernel was restarted")
-        assert self._kernel_id is not None
-        self._restarting = True
-        try:
-            await self._host.restart(self._kernel_id)
-        finally:
-            self._restarting = False
 
-    def _live_kernel(self) -> KernelClient:
-        if self._kernel is None:
-            raise NoKernel("There is no kernel for this notebook.", "Call setup_notebook: it takes or starts one.")
-        return self._kernel
-
-    async def _hold_kernel(self, kernel_id: str, *, task_status: TaskStatus[None]) -> None:
-        """Keep one kernel client open until ``_close_kernel``."""
-        self._kernel_done = anyio.Event()
-        async with self._host.kernel_client(kernel_id) as client:
-            self._kernel = client
-            unsubscribe = client.on_life(self._on_kernel_life)
-            try:
-                task_status.started()
-                await self._kernel_done.wait()
-            finally:
-                unsubscribe()
-                self._kernel = None
-
-    async def _close_kernel(self) -> None:
-        self._kernel_done.set()
-        self._kernel = None
-
-    async def _interrupt(self) -> None:
-        if self._kernel_id is None:
-            raise KernelError("There is no kernel to interrupt.")
-        await self._host.interrupt(self._kernel_id)
-
-    def _on_kernel_life(self, event: Any) -> None:
-        reason = getattr(event, "reason", None)
-        if reason and not self._restarting:
-            self._kernel_lost = f"the kernel {reason}: all variables are gone"
+    def who_runs(self, run: ForeignRun) -> str:
+        """Whose code a foreign run is: the cell that is running with this text, and whose caret is in it."""
+        cell = next((cell for cell in self.view.cells if cell.running and cell.source == run.code), None)
+        humans = [peer for peer in self.peers if not peer.is_agent]
+        inside = [peer.name for peer in humans if cell is not None and peer.cell_id == cell.id]
+        names = inside or [peer.name for peer in humans[:2] if len(humans) == 1]
+        name = " or ".join(names) or "somebody else"
+        return name if cell is None else f"{name} (cell {self.seen.short(cell.id, self.view)})"
 
     # Saving.
 
     async def save(self) -> None:
         """Have the file written, and read it back until it holds what the room holds; ``SaveFailed`` otherwise."""
-        self._saving = [self.view]
-        answer = ""
-        try:
-            with anyio.move_on_after(self.limits.save_s):
-                while True:
-                    answer = await self._room.request_save()
-                    content = await self._host.read_back()
-                    minor = self._room.replica.format_minor
-                    # While a human types the file may hold any of the moments since the call.
-                    if any(same_notebook(view, content, with_ids=minor >= 5) for view in self._saving):
-                        return
-                    await anyio.sleep(SAVE_RETRY_S)
-        finally:
-            self._saving = None
-        raise SaveFailed(
-            f"The file does not hold what the room holds (the server answered {answer or 'nothing'!r}). "
-            "The room still has all edits.",
-            "Was the file moved or deleted? Look with query_notebook(query='server'), then save again.",
-        )
+        await self._saver.save()
 
     # Events.
 
@@ -341,16 +292,27 @@ class NotebookPeer:
         match event:
             case Synced():
                 self._joined_at = anyio.current_time()
+                self._note_absence()
                 self.runs.on_rejoined()
             case Changed(change):
                 self._note(change)
                 self.runs.on_change(change)
-            case PeersChanged():
-                pass
-        if self._saving is not None and isinstance(event, Changed) and self._saving[-1] is not self.view:
-            self._saving = [*self._saving[-200:], self.view]
+                self._saver.changed(own=False)
         for listener in list(self._listeners):
             listener(event)
+
+    def _note_absence(self) -> None:
+        """After a rejoin: what is different from what the room held when it was lost."""
+        now, before = self._room.replica, self._last
+        self._last = now
+        if before is None:
+            return
+        known = {cell.id: cell for cell in before.view.cells}
+        there = {cell.id: cell for cell in now.view.cells}
+        changed: dict[str, CellView | None] = {
+            cell_id: known.get(cell_id) for cell_id, cell in there.items() if not _alike(known.get(cell_id), cell)
+        }
+        self._log.note(changed, {cell_id: known[cell_id] for cell_id in known.keys() - there.keys()}, ())
 
     def _note(self, change: RemoteChange) -> None:
         """Who did it: the client whose clock advanced; deletions advance none, so whose caret is in the cell."""
@@ -381,30 +343,32 @@ class NotebookPeer:
                 return cell_id, character_of(text, cursor.get("anchor")), character_of(text, cursor.get("head"))
         return None, None, None
 
-    # Presence.
 
-    def _show(self, written: Written) -> None:
-        """Put the caret at the last edit, and show what was inserted as a selection for a moment."""
-        if not written.inserted or self._tasks is None:
-            return
-        if self._highlight is not None:
-            self._highlight.cancel()
-        last = written.inserted[-1]
-        shown = [each for each in written.inserted if each.cell == last.cell][-MOST_HIGHLIGHTS:]
-        self._room.set_state(room_state(self.identity, shown))
-        self._tasks.start_soon(self._fade, last)
+class _SavedRoom:
+    """The room for runs: what they write is to be saved, too."""
 
-    async def _fade(self, last: Range) -> None:
-        with anyio.CancelScope() as scope:
-            self._highlight = scope
-            await anyio.sleep(self.limits.highlight_s)
-            self._room.set_state(room_state(self.identity, [last.collapsed()]))
+    def __init__(self, room: RoomProvider, saver: Saver) -> None:
+        self._room = room
+        self._saver = saver
 
-    def _show_running(self, cell_id: str) -> None:
-        if self._highlight is not None:
-            self._highlight.cancel()
-        here = end_of(self._room.replica.source_of(cell_id))
-        self._room.set_state(room_state(self.identity, [Range(cell_id, here, here)]))
+    @property
+    def replica(self) -> Replica:
+        return self._room.replica
+
+    def write_soon(self, steps: Sequence[Step]) -> None:
+        self._room.write_soon(steps)
+        self._saver.changed(own=True)
+
+    async def wait_joined(self) -> None:
+        await self._room.wait_joined()
+
+
+def _alike(one: CellView | None, other: CellView) -> bool:
+    return one is not None and (one.source, one.type, one.execution_count) == (
+        other.source,
+        other.type,
+        other.execution_count,
+    )
 
 
 def _touched(steps: Sequence[Step]) -> list[str]:

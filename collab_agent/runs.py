@@ -30,6 +30,7 @@ from .notebook.steps import BeginRun, EndRun, Step, WriteOutputs
 if TYPE_CHECKING:
     from .kernel.client import KernelClient
     from .kernel.execution import Execution
+    from .kernel.observer import ForeignRun
     from .room.replica import RemoteChange, Replica
 
 MOST_REMEMBERED = 200
@@ -127,6 +128,7 @@ class RunQueue:
         flush_s: float,
         on_start: Callable[[str], None] = lambda _cell: None,
         label: Callable[[str], str] = lambda cell: cell[:8],
+        who: Callable[[ForeignRun], str] = lambda run: run.username or "somebody else",
     ) -> None:
         self._room = room
         self._kernel = kernel
@@ -134,6 +136,7 @@ class RunQueue:
         self._flush_s = flush_s
         self._on_start = on_start
         self._label = label
+        self._who = who
         self._queue: list[_Batch] = []
         self._changed = anyio.Event()
         self._output_came = anyio.Event()
@@ -151,8 +154,7 @@ class RunQueue:
             own = any(run.cell == cell_id and not run.over for run in self.all)
             if cell is not None and cell.running and foreign is not None and not own:
                 raise CellBusy(
-                    f"{self._label(cell_id)} is being run by {foreign.username or 'somebody else'} right now. "
-                    "Nothing was run.",
+                    f"{self._label(cell_id)} is being run by {self._who(foreign)} right now. Nothing was run.",
                     'Wait for it: query_notebook(query="outputs") shows what it prints; then run it again.',
                 )
         return self._add([self._new(cell=cell_id) for cell_id in cells], stop_on_error)
@@ -244,7 +246,7 @@ class RunQueue:
     async def _run(self, run: Run) -> None:
         kernel = self._kernel()
         while kernel.foreign_busy is not None:
-            run.waits_for = kernel.foreign_busy.username or "somebody else"
+            run.waits_for = self._who(kernel.foreign_busy)
             await kernel.wait_idle()
         run.waits_for = ""
         if run.over:

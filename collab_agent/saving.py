@@ -1,11 +1,93 @@
-"""Whether a file holds what the room holds."""
+"""Saving: when to ask for it, and whether a file holds what the room holds.
+
+The server saves by itself only if some client's state asks for it, and ours never does: a human who has turned
+autosave off is obeyed.  So the agent asks: where it is alone, and where a human has autosave on (then the server would
+save anyway, but steady output starves its timer).  A RAW save's "success" proves nothing (``facts/faults.md``);
+"saved" is said only after the file was read back.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
+
+from .config import Limits
+from .errors import CollabAgentError, SaveFailed
+from .host import Host
 from .notebook.model import CellView, NotebookView
+from .room.presence import AGENT_KEY
+from .room.provider import RoomProvider
+
+AUTOSAVE_S = 1.0
+"""How long after an own change the server is asked to save."""
+RETRY_S = 0.1
+MOST_MOMENTS = 200
+
+
+class Saver:
+    """Saves one notebook, on request and by itself."""
+
+    def __init__(self, room: RoomProvider, host: Host, limits: Limits) -> None:
+        self._room = room
+        self._host = host
+        self._limits = limits
+        self._moments: list[NotebookView] | None = None
+        self._dirty = anyio.Event()
+
+    def changed(self, *, own: bool) -> None:
+        """The document has changed; by us, or by somebody else."""
+        if own:
+            self._dirty.set()
+        if self._moments is not None and self._moments[-1] is not self._room.replica.view:
+            self._moments = [*self._moments[-MOST_MOMENTS:], self._room.replica.view]
+
+    async def save(self) -> None:
+        """Have the file written, and read it back until it holds what the room holds; ``SaveFailed`` otherwise."""
+        self._moments = [self._room.replica.view]
+        answer = ""
+        try:
+            with anyio.move_on_after(self._limits.save_s):
+                while True:
+                    answer = await self._room.request_save()
+                    content = await self._host.read_back()
+                    with_ids = self._room.replica.format_minor >= 5
+                    # While a human types the file may hold any of the moments since the call.
+                    if any(same_notebook(view, content, with_ids=with_ids) for view in self._moments):
+                        return
+                    await anyio.sleep(RETRY_S)
+        finally:
+            self._moments = None
+        raise SaveFailed(
+            f"The file does not hold what the room holds (the server answered {answer or 'nothing'!r}). "
+            "The room still has all edits.",
+            'Was the file moved or deleted? Look with query_notebook(query="server"), then save again.',
+        )
+
+    async def autosave(self) -> None:
+        """Ask for a save soon after each own change, where that is nobody's decision but ours; until cancelled."""
+        while True:
+            await self._dirty.wait()
+            await anyio.sleep(AUTOSAVE_S)
+            await self.save_quietly()
+
+    async def save_quietly(self) -> None:
+        """Ask for a save if there is anything of ours to be saved; a failure is told when somebody asks."""
+        if not self._dirty.is_set():
+            return
+        self._dirty = anyio.Event()
+        if not self._room.connected or not self._may_autosave():
+            return
+        try:
+            await self._room.request_save()
+        except CollabAgentError:
+            return
+
+    def _may_autosave(self) -> bool:
+        states = self._room.protocol.presence.others.values()
+        humans = [state for state in states if AGENT_KEY not in state]
+        return not humans or any(state.get("autosave", True) for state in humans)
 
 
 def same_notebook(view: NotebookView, content: Mapping[str, Any], *, with_ids: bool) -> bool:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SINCE_CHARS = 600
 """Kept free for the closing line."""
+MOST_CHARS = 40_000
+"""At most so much where the call names a ``limit``."""
 PEOPLE_S = 15.0
 """An idle page announces itself only so often (``facts/rtc.md``, section 4)."""
 
@@ -66,7 +68,7 @@ class Tools:
             told = summary(found, lambda cell: peer.seen.short(cell, peer.view), peer.outputs)
         except CollabAgentError:
             return ""  # not open, or the room is away: told next time
-        parts = [part for part in (peer.kernel_notice, inline(told, SINCE_CHARS)) if part]
+        parts = [part for part in (peer.take_kernel_notice(), inline(told, SINCE_CHARS)) if part]
         return cut(f"since your last call: {'; '.join(parts)}", SINCE_CHARS) if parts else ""
 
     def _peer(self, arguments: Arguments) -> NotebookPeer:
@@ -99,7 +101,7 @@ class Tools:
         try:
             client = await peer.ensure_kernel(kernel)
             busy = client.foreign_busy
-            state = "idle" if busy is None else f"busy with code of {busy.username or 'somebody else'}"
+            state = "idle" if busy is None else f"busy with code of {peer.who_runs(busy)}"
         except CollabAgentError as exc:
             state = f"none ({exc.message})"
         here = "; ".join(reports.people(peer)) or "nobody else has shown up yet (an idle page does so every 15 s)"
@@ -128,7 +130,9 @@ class Tools:
 
         peer, what = self._peer(arguments), arguments.choice("query")
         offset, limit = arguments.integer("offset", 0) or 0, arguments.integer("limit", 1)
-        view, load, seen, budget = peer.view, peer.outputs, peer.seen, self._budget
+        view, load, seen = peer.view, peer.outputs, peer.seen
+        # Who says how much, gets more than the default: a long cell must be readable in full to be rewritten.
+        budget = self._budget if limit is None else MOST_CHARS
         pattern = arguments.text("pattern")
         if what == "outline":
             return render.Rendered(render.outline(view, load, seen, offset=offset, limit=limit, budget=budget))

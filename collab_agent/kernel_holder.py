@@ -1,0 +1,91 @@
+"""The kernel of one notebook: taken from the human's session or started, held open, and missed when it goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from .errors import CellBusy, KernelError, NoKernel
+from .host import Host
+
+if TYPE_CHECKING:
+    from .kernel.client import KernelClient
+
+
+class KernelHolder:
+    """Holds at most one connected kernel client, in the notebook's task group."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._id: str | None = None
+        self._client: KernelClient | None = None
+        self._done = anyio.Event()
+        self._lost = ""
+        self._restarting = False
+        self._lock = anyio.Lock()
+
+    @property
+    def client(self) -> KernelClient | None:
+        """The connected client, if any."""
+        return self._client
+
+    def live(self) -> KernelClient:
+        """The connected client; ``NoKernel`` where there is none."""
+        if self._client is None:
+            raise NoKernel("There is no kernel for this notebook.", "Call setup_notebook: it takes or starts one.")
+        return self._client
+
+    async def ensure(self, tasks: TaskGroup, kernel: str | None, *, human_here: bool) -> KernelClient:
+        """The kernel of the human's session, connected; one is started where there is none."""
+        async with self._lock:
+            if self._client is not None and self._client.gone is None:
+                return self._client
+            self._done.set()
+            self._client = None
+            self._id = await self._host.kernel_id(kernel, human_here=human_here)
+            await tasks.start(self._hold, self._id)
+            return self.live()
+
+    async def _hold(self, kernel_id: str, *, task_status: TaskStatus[None]) -> None:
+        done = self._done = anyio.Event()
+        async with self._host.kernel_client(kernel_id) as client:
+            self._client = client
+            unsubscribe = client.on_life(self._on_life)
+            try:
+                task_status.started()
+                await done.wait()
+            finally:
+                unsubscribe()
+                if self._client is client:
+                    self._client = None
+
+    async def interrupt(self) -> None:
+        """Interrupt whatever the kernel runs: whose it is must have been checked."""
+        if self._id is None:
+            raise KernelError("There is no kernel to interrupt.")
+        await self._host.interrupt(self._id)
+
+    async def restart(self) -> None:
+        """Restart the kernel; ``CellBusy`` while somebody else's code runs."""
+        client = self.live()
+        if client.foreign_busy is not None:
+            who = client.foreign_busy.username or "somebody else"
+            raise CellBusy(f"The kernel is running code of {who}. It was not restarted.", "Wait until it has ended.")
+        assert self._id is not None
+        self._restarting = True
+        try:
+            await self._host.restart(self._id)
+        finally:
+            self._restarting = False
+
+    def take_notice(self) -> str:
+        """Why the kernel's variables are gone; each notice is given once."""
+        notice, self._lost = self._lost, ""
+        return notice
+
+    def _on_life(self, event: Any) -> None:
+        reason = getattr(event, "reason", None)
+        if reason and not self._restarting:
+            self._lost = f"the kernel {reason}: all variables are gone"
