@@ -24,9 +24,12 @@ AFTER_LEFT, BEFORE_RIGHT = -1, 0
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A relative position: beside an item (``item``), or at an end of a text (``type``); exactly one of both."""
+    """A relative position: beside ``item``, or at an end of a text where there is none; ``type`` names the text.
 
-    type: ItemId | None
+    Yjs itself puts both into a position, and whoever looks for a caret's cell goes by the text.
+    """
+
+    type: ItemId
     item: ItemId | None
     assoc: int
 
@@ -77,9 +80,10 @@ def end_of(text: Text) -> Position:
     return Position(text_id(text), None, BEFORE_RIGHT)
 
 
-def inserted(client: int, first: int, last: int) -> tuple[Position, Position]:
-    """Around characters of our own: clocks (UTF-16 units) of the first and of the last unit."""
-    return Position(None, (client, first), BEFORE_RIGHT), Position(None, (client, last), AFTER_LEFT)
+def inserted(text: Text, client: int, first: int, last: int) -> tuple[Position, Position]:
+    """Around characters of our own in ``text``: clocks (UTF-16 units) of the first and of the last unit."""
+    of = text_id(text)
+    return Position(of, (client, first), BEFORE_RIGHT), Position(of, (client, last), AFTER_LEFT)
 
 
 def at_character(text: Text, index: int) -> Position:
@@ -89,7 +93,7 @@ def at_character(text: Text, index: int) -> Position:
         return end_of(text)
     found = text.sticky_index(byte_offset(current, index), Assoc.AFTER).to_json().get("item")
     if found is not None:
-        position = Position(None, (int(found["client"]), int(found["clock"])), BEFORE_RIGHT)
+        position = Position(text_id(text), (int(found["client"]), int(found["clock"])), BEFORE_RIGHT)
         if character_of(text, position.to_json()) == index:  # wrong after non-ASCII text in the same block
             return position
     return start_of(text) if index * 2 < len(current) else end_of(text)
@@ -111,14 +115,14 @@ def character_of(text: Text, position: Any) -> int | None:
         client, clock = int(item["client"]), int(item["clock"])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    after = 1 if position.get("assoc") == AFTER_LEFT else 0
-    summed = _summed(text, client, clock)
-    if summed is None:
+    summed, beyond = (_summed(text, client, clock, assoc) for assoc in (BEFORE_RIGHT, AFTER_LEFT))
+    if summed is None or beyond is None:
         return None
+    after = beyond - summed if position.get("assoc") == AFTER_LEFT else 0  # 0 also where the item is deleted
     if current.isascii():
         return min(summed + after, len(current))
     back = 0
-    while back < clock and _summed(text, client, clock - back - 1) == summed - back - 1:
+    while back < clock and _summed(text, client, clock - back - 1, BEFORE_RIGHT) == summed - back - 1:
         back += 1
     encoded = current.encode()
     block = encoded[summed - back :].decode(errors="ignore")
@@ -126,9 +130,9 @@ def character_of(text: Text, position: Any) -> int | None:
     return len(encoded[: summed - back].decode(errors="ignore")) + len(units)
 
 
-def _summed(text: Text, client: int, clock: int) -> int | None:
+def _summed(text: Text, client: int, clock: int, assoc: int) -> int | None:
     try:
-        sticky = StickyIndex.from_json({"item": {"client": client, "clock": clock}, "assoc": BEFORE_RIGHT}, text)
+        sticky = StickyIndex.from_json({"item": {"client": client, "clock": clock}, "assoc": assoc}, text)
         return sticky.get_index()
     except BaseException as exc:
         if isinstance(exc, KeyboardInterrupt | SystemExit):

@@ -295,7 +295,7 @@ class Replica:
             first = self._own_clock()
             text.insert(start, splice.insert)
             last = self._own_clock() - 1
-            ranges.append(Range(cell_id, *inserted_between(self.client_id, first, last)))
+            ranges.append(Range(cell_id, *inserted_between(text, self.client_id, first, last)))
         return list(reversed(ranges))
 
     def _own_clock(self) -> int:
