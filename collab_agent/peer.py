@@ -21,7 +21,8 @@ from .host import Host
 from .kernel_holder import KernelHolder
 from .notebook.aside import split_value
 from .notebook.changes import Change, ChangeLog
-from .notebook.edits import Done, Plan, Planner
+from .notebook.draft import Done, Plan
+from .notebook.edits import Planner
 from .notebook.model import CellView, NotebookView, OutputView, PeerView
 from .notebook.refs import resolve, resolve_many
 from .notebook.seen import Seen
@@ -31,7 +32,8 @@ from .room.presence import AGENT_KEY, peer_view
 from .room.protocol import Changed, Event, Synced
 from .room.provider import RoomProvider
 from .room.replica import RemoteChange, Replica
-from .runs import Run, RunQueue
+from .run import Run
+from .runs import RunQueue
 from .saving import Saver
 
 if TYPE_CHECKING:

@@ -17,26 +17,23 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
 from .errors import CellBusy, CollabAgentError, KernelDied, RoomClosed
-from .notebook.model import OutputView
 from .notebook.outputs import Append, Op, Outputs, Truncate
 from .notebook.steps import BeginRun, EndRun, Step, WriteOutputs
+from .run import Run, RunState
 
 if TYPE_CHECKING:
     from .kernel.client import KernelClient
-    from .kernel.execution import Execution
     from .kernel.observer import ForeignRun
     from .room.replica import RemoteChange, Replica
 
 MOST_REMEMBERED = 200
 """Of how many runs the outputs are kept."""
-
-RunState = Literal["queued", "running", "ok", "error", "aborted", "died"]
 
 
 class Room(Protocol):
@@ -51,63 +48,6 @@ class Room(Protocol):
 
     async def wait_joined(self) -> None:
         """Return when the room is joined."""
-
-
-@dataclass(eq=False)
-class Run:
-    """One run of one cell, or of code aside (``cell`` None).  Times in seconds of the event loop's clock."""
-
-    id: str
-    cell: str | None
-    code: str | None = None
-    expressions: Mapping[str, str] = field(default_factory=dict)
-    state: RunState = "queued"
-    count: int | None = None
-    started: float | None = None
-    ended: float | None = None
-    waits_for: str = ""
-    """Who runs code at the moment, while this run is queued behind it."""
-    prompt: str | None = None
-    """What the kernel's ``input()`` asks; None where it asks nothing."""
-    notes: list[str] = field(default_factory=list)
-    source: str = ""
-    """The code as it was sent."""
-    outputs: Outputs = field(default_factory=Outputs)
-    results: Mapping[str, Any] = field(default_factory=dict)
-    """The reply's ``user_expressions``."""
-    execution: Execution | None = None
-    written_version: int = -1
-    unwritten: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
-    """Output messages since the last writing."""
-    taken_over: bool = False
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended, one way or another."""
-        return self.state not in ("queued", "running")
-
-    def seconds(self, now: float) -> float:
-        """How long it ran, or has been running."""
-        return 0.0 if self.started is None else (self.ended or now) - self.started
-
-    def output_views(self) -> tuple[OutputView, ...]:
-        """Its outputs so far."""
-        return tuple(output_view(output) for output in self.outputs.state)
-
-
-def output_view(output: Mapping[str, Any]) -> OutputView:
-    """An nbformat output as a view."""
-    return OutputView(
-        kind=str(output.get("output_type", "")),
-        name=str(output.get("name", "")),
-        text=str(output.get("text", "")),
-        data=output.get("data", {}),
-        metadata=output.get("metadata", {}),
-        execution_count=output.get("execution_count"),
-        ename=str(output.get("ename", "")),
-        evalue=str(output.get("evalue", "")),
-        traceback=tuple(output.get("traceback", ())),
-    )
 
 
 @dataclass

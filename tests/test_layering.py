@@ -19,7 +19,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"config"}),
     frozenset({"notebook", "clients", "websocket"}),
     frozenset({"room", "kernel", "jupyter"}),
-    frozenset({"host", "saving"}),
+    frozenset({"host"}),
+    frozenset({"appearance", "kernel_holder", "run", "saving"}),
     frozenset({"runs"}),
     frozenset({"peer"}),
     frozenset({"agent", "library"}),
@@ -38,7 +39,7 @@ ONLY_IMPORTERS = {
     "mcp_types": {"server"},
     "PIL": {"server"},
 }
-STDLIB_ONLY = {"errors", "config", "notebook", "clients", "saving"}
+STDLIB_ONLY = {"errors", "config", "notebook", "clients"}
 READS_THE_ENVIRONMENT = {"cli"}
 
 MUTABLE = {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict", "ContextVar", "count"}

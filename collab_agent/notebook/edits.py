@@ -1,7 +1,7 @@
 """Plans a call's edits: all are checked against the notebook as it is now, and become one list of steps, or none does.
 
 The theory.  An edit is made on the text that the agent was *shown* (``Seen``).  For every cell that the call touches a
-``_Draft`` keeps that text (``base``), the agent's splices of it (``ours``) and the text that is there now; when the
+``Draft`` keeps that text (``base``), the agent's splices of it (``ours``) and the text that is there now; when the
 cell is written, ``ours`` is rebased over what the others changed (``diff(base, now)``).  Where the two touch, the whole
 call fails and the error shows the text as it is now.
 
@@ -17,12 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from ..errors import CellInUse, CellNotSeen, EditConflict, InvalidEdit, TargetError
 from . import steps as st
 from .conflict import conflict_text
+from .draft import Done, Draft, Notebook, Plan
 from .edit_ops import Edit, parse
 from .find import not_found, occurrences
 from .model import CellView, NotebookView, PeerView
@@ -32,58 +33,6 @@ from .splice import Splice, Splices, Touching, apply, compose, diff, map_point, 
 
 MOST_MOVED_INSTEAD = 20
 """Up to how many other cells are moved so that a cell in use can stay where it is."""
-
-
-class Notebook(Protocol):
-    """The live notebook, as much of it as planning needs."""
-
-    @property
-    def view(self) -> NotebookView:
-        """The notebook now."""
-
-    def cell(self, cell_id: str) -> CellView | None:
-        """The cell with this id now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What one edit comes to: its operation and the cell; ``made`` is the id of a cell that it creates."""
-
-    op: str
-    cell: str
-    made: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The steps of a call, and what the agent will have seen once they are written.
-
-    ``before``: the sources of the cells whose text changes, as they are now.  ``wanted``: cell id -> the text that the
-    agent meant, None where it has not seen the cell's text any more.  ``code``: the code cells that the edits touch.
-    """
-
-    steps: tuple[st.Step, ...]
-    done: tuple[Done, ...]
-    before: dict[str, str]
-    wanted: dict[str, str | None]
-    code: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Draft:
-    """One cell during planning."""
-
-    cell: CellView
-    now: str
-    base: str | None
-    ours: Splices = ()
-    caught_up: bool = False
-    """Whether ``base`` holds text of others that the agent was never shown."""
-
-    @property
-    def wanted(self) -> str:
-        """The text that the agent wants so far."""
-        return apply(self.now if self.base is None else self.base, self.ours)
 
 
 @dataclass
@@ -100,7 +49,7 @@ class Planner:
     _done: list[Done] = field(default_factory=list)
     _before: dict[str, str] = field(default_factory=dict)
     _wanted: dict[str, str | None] = field(default_factory=dict)
-    _drafts: dict[str, _Draft] = field(default_factory=dict)
+    _drafts: dict[str, Draft] = field(default_factory=dict)
     _order: list[str] | None = None
     _behind: dict[str, str] = field(default_factory=dict)
 
@@ -166,14 +115,14 @@ class Planner:
         draft.ours = diff(draft.now if draft.base is None else draft.base, edit.source)
         self._done.append(Done("write", cell_id))
 
-    def _catch_up(self, draft: _Draft, edit: Edit) -> None:
+    def _catch_up(self, draft: Draft, edit: Edit) -> None:
         """Go on with the text that is there now, the agent's edits so far included."""
         if draft.ours:
             draft.ours = self._rebased(draft, edit.where)
         draft.caught_up = draft.caught_up or draft.base != draft.now
         draft.base = draft.now
 
-    def _rebased(self, draft: _Draft, where: str) -> Splices:
+    def _rebased(self, draft: Draft, where: str) -> Splices:
         if draft.base is None or draft.base == draft.now:
             return draft.ours
         theirs = diff(draft.base, draft.now)
@@ -214,7 +163,7 @@ class Planner:
         new = self.new_id()
         cell = CellView(new, edit.type, edit.source)
         order.insert(index, new)
-        self._drafts[new] = _Draft(cell, edit.source, edit.source)
+        self._drafts[new] = Draft(cell, edit.source, edit.source)
         self._steps.append(st.InsertCell(new, index, edit.type, edit.source))
         self._wanted[new] = edit.source
         self._done.append(Done("insert", new, made=new))
@@ -323,7 +272,7 @@ class Planner:
             raise InvalidEdit(f"{edit.where}: somebody is changing that line. Nothing was written.")
         self._split_at(draft, cell_id, at, point)
 
-    def _split_at(self, draft: _Draft, cell_id: str, at: int, point: int) -> None:
+    def _split_at(self, draft: Draft, cell_id: str, at: int, point: int) -> None:
         """Cut the live text at ``point``, which is character ``at`` of the text that was shown."""
         base = draft.base or ""
         index = self._ids().index(cell_id) + 1
@@ -336,7 +285,7 @@ class Planner:
             st.InsertCell(new, index, draft.cell.type, tail),
         ]
         self._ids().insert(index, new)
-        self._drafts[new] = _Draft(CellView(new, draft.cell.type, tail), tail, base[at:])
+        self._drafts[new] = Draft(CellView(new, draft.cell.type, tail), tail, base[at:])
         draft.now, draft.base = draft.now[:cut], base[:at].removesuffix("\n")
         self._wanted[cell_id], self._wanted[new] = draft.base, base[at:]
         self._done.append(Done("split", cell_id, made=new))
@@ -377,7 +326,7 @@ class Planner:
 
     # Helpers.
 
-    def _draft(self, cell_id: str, edit: Edit) -> _Draft:
+    def _draft(self, cell_id: str, edit: Edit) -> Draft:
         if cell_id not in self._drafts:
             cell = self.notebook.cell(cell_id)
             if cell is None or (self._order is not None and cell_id not in self._order):
@@ -386,7 +335,7 @@ class Planner:
                     "Nothing was written."
                 )
             shown = self.seen.shown_text(cell_id)
-            self._drafts[cell_id] = _Draft(cell, cell.source, "" if shown is None and not cell.source else shown)
+            self._drafts[cell_id] = Draft(cell, cell.source, "" if shown is None and not cell.source else shown)
         return self._drafts[cell_id]
 
     def _ids(self) -> list[str]:

@@ -13,7 +13,7 @@ from ..notebook.model import OutputView
 from ..notebook.plain import count, inline
 from ..notebook.render import Rendered, diff
 from ..peer import Edited, NotebookPeer
-from ..runs import Run
+from ..run import Run
 
 _DIFF_CHARS = 1_200
 _VERBS = {

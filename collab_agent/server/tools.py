@@ -20,7 +20,7 @@ from .schema import EXECUTE, MODIFY, QUERY, SETUP
 if TYPE_CHECKING:
     from ..notebook.render import Rendered
     from ..peer import NotebookPeer
-    from ..runs import Run
+    from ..run import Run
 
 SINCE_CHARS = 600
 """Kept free for the closing line."""
