@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from anyio.abc import TaskStatus
 
 from .config import Identity, Limits
-from .jupyter.address import quote_path
 from .jupyter.api import JupyterApi
 from .room.channel import Channel, websocket_channel
 from .room.presence import global_state
@@ -124,7 +123,8 @@ class Panel:
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[Channel]:
-        url = self._api.ws_url(f"api/collaboration/room/{quote_path(GLOBAL_ROOM)}")
+        # Not quoted: the server takes the name as it stands in the URL, so that %3A would be a room of our own.
+        url = self._api.ws_url(f"api/collaboration/room/{GLOBAL_ROOM}")
         async with websocket_channel(url, self._api.headers) as channel:
             yield channel
 
