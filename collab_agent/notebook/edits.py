@@ -255,7 +255,7 @@ class Planner:
                 f"{edit.where}: you have not been shown the text of {self._short(cell_id)}. Nothing was written.",
                 f'Read it first: query_notebook(query="cells", cells=["{self._short(cell_id)}"]).',
             )
-        lines = draft.wanted.splitlines(keepends=True)
+        lines = draft.wanted.split("\n")  # as results number them
         if not 2 <= edit.line <= len(lines):
             raise InvalidEdit(
                 f"{edit.where}: line must be from 2 to {len(lines)}: the line that starts the new cell. "
@@ -264,7 +264,7 @@ class Planner:
         self._refuse_if_in_use(edit, cell_id)
         self._write_text(cell_id, edit.where)
         base = draft.base
-        at = len("".join(base.splitlines(keepends=True)[: edit.line - 1]))
+        at = len("\n".join(base.split("\n")[: edit.line - 1])) + 1
         point = map_point(at, diff(base, draft.now))
         if point is None:
             draft.ours = (Splice(at - 1, at, ""),)

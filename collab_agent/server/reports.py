@@ -52,7 +52,10 @@ def edited(peer: NotebookPeer, report: Edited, budget: int) -> str:
             name = short(peer, cell_id)
             rest = query("cells", cells=[name])
             lines.append(f"{name} now:\n{diff(before, after, limit=_DIFF_CHARS, rest=rest)}")
-    unchanged = [short(peer, cell_id) for cell_id, before, after in report.texts if before == after]
+    changed = {cell_id for cell_id, before, after in report.texts if before != after}
+    changed |= {done.cell for done in report.done if done.op == "insert"}
+    texts = dict.fromkeys(done.cell for done in report.done if done.op in ("replace", "write"))
+    unchanged = [short(peer, cell_id) for cell_id in texts if cell_id not in changed]
     if unchanged:
         lines.append(f"{', '.join(unchanged)}: nothing to change, the text was already so")
     return clip_lines(lines, budget, lambda _first, _n: query("outline"))
