@@ -103,6 +103,20 @@ def write_output(outputs: Array[Any], op: Op) -> None:
                 stream += text
 
 
+def rebuildable(handle: Map[Any]) -> dict[str, Any]:
+    """A cell in nbformat's terms, whatever a peer has made of it: ``create_ycell`` must not fail on it."""
+    value: dict[str, Any] = handle.to_py() or {}
+    value.pop("execution_state", None)
+    view = read_cell(handle)
+    value |= {"id": view.id, "cell_type": view.type, "source": view.source}
+    if not isinstance(value.get("metadata"), dict):
+        value["metadata"] = {}
+    if view.type == "code":
+        outputs = value.get("outputs")
+        value["outputs"] = [each for each in outputs if isinstance(each, dict)] if isinstance(outputs, list) else []
+    return value
+
+
 def retyped(value: dict[str, Any], type_: CellType) -> dict[str, Any]:
     """A cell in nbformat's terms as another type: id, source and metadata stay."""
     kept: dict[str, Any] = {key: value[key] for key in ("id", "source", "metadata") if key in value}

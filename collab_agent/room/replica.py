@@ -26,7 +26,7 @@ from ..errors import LocalProtocolError, RemoteProtocolError
 from ..notebook import steps as st
 from ..notebook.model import CellView, NotebookView, OutputView
 from ..notebook.splice import Splices, byte_offset
-from .cells import clear, language, read_cell, read_outputs, retyped, write_output
+from .cells import clear, language, read_cell, read_outputs, rebuildable, retyped, write_output
 from .codec import UpdateKey, state_vector, update_key, whole
 from .positions import Range, at_character, end_of, start_of, text_id
 from .positions import inserted as inserted_between
@@ -102,6 +102,7 @@ class Replica:
         self._before: dict[str, CellView | None] = {}
         self._deleted: dict[str, CellView] = {}
         self._updates: list[bytes] = []
+        self._made: list[_Cell] = []
         self._clocks: Mapping[int, int] = {}
         self._subscriptions: list[Subscription] = [
             self._array.observe_deep(self._events.extend),
@@ -228,9 +229,11 @@ class Replica:
         """Do all steps in one transaction.  Whoever calls has checked them: there is no rollback."""
         inserted: list[Range] = []
         self._updates.clear()
+        self._made.clear()
         with self._doc.transaction(origin=ORIGIN):
             for step in steps:
                 self._write_step(step, inserted)
+        self._read_made()
         self._settle(own=True)
         self._clocks = state_vector(self._doc.get_state())
         update = self._updates[-1] if self._updates else None
@@ -269,7 +272,9 @@ class Replica:
                 clear(handle)
                 handle["execution_state"] = "running"
             case st.WriteOutputs(cell, ops):
-                outputs = self._map(cell)["outputs"]
+                outputs = self._map(cell).get("outputs")
+                if not isinstance(outputs, Array):
+                    return  # a peer may have put anything there
                 for op in ops:
                     write_output(outputs, op)
             case st.EndRun(cell, count):
@@ -305,6 +310,7 @@ class Replica:
         """Insert a cell and know it at once: later steps of the same transaction may name it."""
         self._array.insert(index, self._factory.create_ycell(value))
         cell = _Cell(self._array[index])
+        self._made.append(cell)
         self._cells.insert(index, cell)
         self._views.insert(index, cell.view)
         self._by_id[cell.view.id] = cell
@@ -313,14 +319,19 @@ class Replica:
     def _remove(self, cell_id: str) -> dict[str, Any]:
         """Delete a cell; returns what it was, in nbformat's terms."""
         index = self._index(cell_id)
-        value: dict[str, Any] = self._map(cell_id).to_py() or {}
-        value.pop("execution_state", None)
+        value = rebuildable(self._map(cell_id))
         del self._array[index]
         self._drop(self._cells.pop(index))
         del self._views[index]
         return value
 
     # Bookkeeping.
+
+    def _read_made(self) -> None:
+        """Cells made in this transaction: Yjs tells of no change inside what was not there when it began."""
+        for cell in self._made:
+            if cell in self._cells:
+                cell.view = self._views[self._cells.index(cell)] = read_cell(cell.map)
 
     def _settle(self, *, own: bool = False) -> tuple[frozenset[str], frozenset[str]]:
         """Bring the views up to what the events say; returns ids of changed cells, and of those with a new source."""
