@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -36,16 +36,19 @@ class Agent:
         self._stack = stack
         self._lock = anyio.Lock()
         self._api: JupyterApi | None = None
-        self._panel: Panel | None = None
-        self._open: dict[str, _Open] = {}
+        self._identity: Identity | None = None
+        self._panel: _Open[Panel] | None = None
+        self._open: dict[str, _Open[NotebookPeer]] = {}
 
     @property
     def identity(self) -> Identity:
-        """How this agent appears on the page."""
-        import secrets
+        """How this agent appears on the page, the same for its whole life."""
+        if self._identity is None:
+            import secrets
 
-        name = self.settings.name or self.client_name
-        return Identity.named(name, f"collab-agent-{secrets.token_hex(4)}")
+            name = self.settings.name or self.client_name
+            self._identity = Identity.named(name, f"collab-agent-{secrets.token_hex(4)}")
+        return self._identity
 
     async def api(self) -> JupyterApi:
         """The server's REST interface; finds or starts the server on first use."""
@@ -69,19 +72,22 @@ class Agent:
         path = normalise_path(path)
         async with self._lock:
             if path in self._open:
-                return self._open[path].peer
+                return self._open[path].what
             api = await self._connected()
             await api.create_notebook(path, kernel)
-            identity = self._panel.identity if self._panel is not None else self.identity
-            if self._panel is None:
-                panel = Panel(api, identity, self.settings.limits)
-                await self._start(panel.run)
-                self._panel = panel
-            peer = NotebookPeer(JupyterHost(api, path, identity), path, identity, self.settings.limits)
+            peer = NotebookPeer(JupyterHost(api, path, self.identity), path, self.identity, self.settings.limits)
             opened = _Open(peer)
             await self._start(opened.run)
+            try:
+                if self._panel is None:
+                    panel = _Open(Panel(api, self.identity, self.settings.limits))
+                    await self._start(panel.run)
+                    self._panel = panel
+            except BaseException:
+                await opened.close()
+                raise
             self._open[path] = opened
-            self._panel.opened(path)
+            self._panel.what.opened(path)
             return peer
 
     async def leave(self, path: str | None) -> str:
@@ -90,10 +96,19 @@ class Agent:
         async with self._lock:
             opened = self._open.pop(peer.path, None)
             if opened is not None:
-                if self._panel is not None:
-                    self._panel.closed(peer.path)
-                await opened.close()
+                try:
+                    await opened.close()
+                finally:
+                    await self._show_closed(peer.path)
         return peer.path
+
+    async def _show_closed(self, path: str) -> None:
+        """Take a notebook out of our entry in the panel; the last one takes the entry with it."""
+        if self._panel is not None and self._open:
+            self._panel.what.closed(path)
+        elif self._panel is not None:
+            panel, self._panel = self._panel, None
+            await panel.close()
 
     def get(self, path: str | None) -> NotebookPeer:
         """The open notebook at ``path``, or the only one that is open; ``TargetError`` otherwise."""
@@ -102,10 +117,10 @@ class Agent:
         if path is not None:
             path = normalise_path(path)
             if path in self._open:
-                return self._open[path].peer
+                return self._open[path].what
             raise TargetError(f"{path!r} is not open. {self._listing()}", f'Call setup_notebook("{path}") first.')
         if len(self._open) == 1:
-            return next(iter(self._open.values())).peer
+            return next(iter(self._open.values())).what
         raise TargetError(
             f"Which notebook? {self._listing()}",
             "Name it as notebook_path." if self._open else 'Call setup_notebook("NAME.ipynb") first.',
@@ -134,9 +149,8 @@ class Agent:
 
     async def aclose(self) -> None:
         """Leave everything."""
-        for opened in list(self._open.values()):
-            await opened.close()
-        self._open.clear()
+        for path in list(self._open):
+            await self.leave(path)
 
 
 class _Started:
@@ -152,19 +166,27 @@ class _Started:
         self._task_status.started(value)
 
 
-class _Open:
-    """An open notebook: its peer, and the scope that it lives in."""
+class _Runs(Protocol):
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """Be in it until cancelled; ready when joined."""
 
-    def __init__(self, peer: NotebookPeer) -> None:
-        self.peer = peer
+
+_T = TypeVar("_T", bound=_Runs)
+
+
+class _Open(Generic[_T]):
+    """Something that we are in, a notebook or the panel, and the scope that it lives in."""
+
+    def __init__(self, what: _T) -> None:
+        self.what = what
         self._scope = anyio.CancelScope()
         self._closed = anyio.Event()
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
-        """Be in the notebook until ``close``."""
+        """Be in it until ``close``."""
         try:
             with self._scope:
-                await self.peer.run(task_status=task_status)
+                await self.what.run(task_status=task_status)
         finally:
             self._closed.set()
 
