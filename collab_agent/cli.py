@@ -14,14 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .clients import CLIENTS, snippet
 from .config import Server, Settings
 from .errors import CollabAgentError, ConfigError
 
 if TYPE_CHECKING:
     from .agent import FindServer
-    from .clients import Client
-
-CLIENTS: tuple[Client, ...] = ("goose", "cursor", "claude", "vscode")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -163,7 +161,6 @@ async def _run_lab(folder: Path, open_browser: bool) -> None:
 
     import anyio
 
-    from .clients import snippet
     from .jupyter.embedded import embedded_lab
 
     async with embedded_lab(folder, env=os.environ, open_browser=open_browser) as lab:
@@ -190,8 +187,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _clients(arguments: argparse.Namespace) -> int:
-    from .clients import snippet
-
     for client in [arguments.client] if arguments.client else CLIENTS:
         print(snippet(client, _command()))
     return 0
