@@ -3,6 +3,7 @@ nothing.  What the agent was shown, be it by a conflict, it may delete."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -50,12 +51,13 @@ def test_human_text_survives_every_accepted_call(
     seen.show_order(replica.view)
     for cell in replica.view.cells:
         seen.show(cell)
+    numbers = itertools.count()
     typed: set[str] = set()
     for call, keystrokes in calls:
         for cell_id, where in keystrokes:
             cell_now = replica.cell(cell_id)
             if cell_now is not None:
-                mark = f"<h{len(typed)}>"
+                mark = f"<h{next(numbers)}>"
                 # Between lines or inside one, but never inside another mark: a human types it in one go.
                 places = [at for at in range(len(cell_now.source) + 1) if not _inside_mark(cell_now.source, at)]
                 at = places[min(int(where * len(places)), len(places) - 1)]
@@ -77,6 +79,7 @@ def test_human_text_survives_every_accepted_call(
         found = MARK.findall("\n".join(cell.source for cell in replica.view.cells))
         assert len(found) == len(set(found))
         assert unseen <= set(found) <= typed
+        typed = set(found)
         ids = [cell.id for cell in replica.view.cells]
         assert len(ids) == len(set(ids))
 
