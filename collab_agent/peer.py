@@ -192,7 +192,8 @@ class NotebookPeer:
         plans: list[Plan] = []
 
         def plan(replica: Replica) -> Sequence[Step]:
-            planner = Planner(replica, self.seen, self.peers, self.in_use)
+            peers = self.peers if "@" in repr(edits) else ()  # finding carets in long texts takes time
+            planner = Planner(replica, self.seen, peers, self.in_use)
             plans.append(planner.plan(edits))
             self._log.close(_touched(plans[0].steps), replica.cell)
             return plans[0].steps
@@ -222,15 +223,15 @@ class NotebookPeer:
 
     def in_use(self, cell_id: str) -> str:
         """Who works in a cell right now, as a clause; empty where nobody does."""
-        for peer in self.peers:
-            if not peer.is_agent and peer.cell_id == cell_id:
-                return f"{peer.name}'s caret is in it"
+        for name, is_agent, cell in self._carets():
+            if not is_agent and cell == cell_id:
+                return f"{name}'s caret is in it"
         when, who = self._typed.get(cell_id, (float("-inf"), ""))
         ago = anyio.current_time() - when
         if ago < self.limits.typing_s:
             return f"{who} typed in it {ago:.0f} s ago"
-        cell = self._room.replica.cell(cell_id)
-        return "it is running" if cell is not None and cell.running else ""
+        cell_now = self._room.replica.cell(cell_id)
+        return "it is running" if cell_now is not None and cell_now.running else ""
 
     # Running.
 
@@ -264,7 +265,7 @@ class NotebookPeer:
         """The kernel of the human's session, connected; one is started where there is none."""
         if self._tasks is None:
             raise RoomClosed("The notebook is not open.", "Call setup_notebook first.")
-        humans = any(not peer.is_agent for peer in self.peers)
+        humans = any(not is_agent for _, is_agent, _ in self._carets())
         return await self._kernel.ensure(self._tasks, kernel or self._room.replica.kernelspec, human_here=humans)
 
     async def restart_kernel(self) -> None:
@@ -322,28 +323,43 @@ class NotebookPeer:
         authors = {client: others[client] for client in change.clients if client in others}
         names = [peer_view(client, state, _no_caret).name for client, state in authors.items()]
         if not names and (change.cells or change.deleted):
-            names = [peer.name for peer in self.peers if peer.cell_id in change.cells]
+            names = [name for name, _, cell in self._carets() if cell in change.cells]
         self._log.note(change.before, change.deleted, names)
         human = not authors or any(AGENT_KEY not in state for state in authors.values())
         if human:
             for cell_id in change.edited:
                 self._typed[cell_id] = (anyio.current_time(), " and ".join(names) or "somebody")
 
+    def _carets(self) -> list[tuple[str, bool, str | None]]:
+        """Everybody else: name, whether an agent, and the cell of the caret; cheaper than ``peers``."""
+        if not self._room.connected:
+            return []
+        views = [
+            peer_view(client, state, lambda cursor: (self._caret_cell(cursor), None, None))
+            for client, state in self._room.protocol.presence.others.items()
+        ]
+        return [(view.name, view.is_agent, view.cell_id) for view in views]
+
     def _find_caret(self, cursor: Mapping[str, Any]) -> tuple[str | None, int | None, int | None]:
-        replica = self._room.replica
+        cell_id = self._caret_cell(cursor)
+        if cell_id is None:
+            return None, None, None
+        text = self._room.replica.source_of(cell_id)
+        return cell_id, character_of(text, cursor.get("anchor")), character_of(text, cursor.get("head"))
+
+    def _caret_cell(self, cursor: Mapping[str, Any]) -> str | None:
+        """The cell whose text a cursor names, as far as that can be believed."""
         for end in ("head", "anchor"):
             position = cursor.get(end)
             of = position.get("type") if isinstance(position, dict) else None
-            if not isinstance(of, dict):
-                continue
             try:
-                cell_id = replica.cell_of_text(int(of["client"]), int(of["clock"]))
+                if isinstance(of, dict) and (
+                    found := self._room.replica.cell_of_text(int(of["client"]), int(of["clock"]))
+                ):
+                    return found
             except (KeyError, TypeError, ValueError, OverflowError):
                 continue
-            if cell_id is not None:
-                text = replica.source_of(cell_id)
-                return cell_id, character_of(text, cursor.get("anchor")), character_of(text, cursor.get("head"))
-        return None, None, None
+        return None
 
 
 class _SavedRoom:
