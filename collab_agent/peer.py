@@ -77,7 +77,7 @@ class NotebookPeer:
         self._appearance = Appearance(self._room, identity, self.limits)
         self._kernel = KernelHolder(host)
         self.runs = RunQueue(
-            _SavedRoom(self._room, self._saver),
+            _RunRoom(self._room, self._saver, self._close_log),
             self._kernel.live,
             self._kernel.interrupt,
             flush_s=self.limits.flush_s,
@@ -195,7 +195,7 @@ class NotebookPeer:
             peers = self.peers if "@" in repr(edits) else ()  # finding carets in long texts takes time
             planner = Planner(replica, self.seen, peers, self.in_use)
             plans.append(planner.plan(edits))
-            self._log.close(_touched(plans[0].steps), replica.cell)
+            self._close_log(plans[0].steps)
             return plans[0].steps
 
         try:
@@ -330,6 +330,10 @@ class NotebookPeer:
             for cell_id in change.edited:
                 self._typed[cell_id] = (anyio.current_time(), " and ".join(names) or "somebody")
 
+    def _close_log(self, steps: Sequence[Step]) -> None:
+        """We are about to write: what others did in these cells so far is told apart from it."""
+        self._log.close(dict.fromkeys(step.cell for step in steps), self._room.replica.cell)
+
     def _carets(self) -> list[tuple[str, bool, str | None]]:
         """Everybody else: name, whether an agent, and the cell of the caret; cheaper than ``peers``."""
         if not self._room.connected:
@@ -362,18 +366,20 @@ class NotebookPeer:
         return None
 
 
-class _SavedRoom:
-    """The room for runs: what they write is to be saved, too."""
+class _RunRoom:
+    """The room for runs: what they write is ours, and is to be saved."""
 
-    def __init__(self, room: RoomProvider, saver: Saver) -> None:
+    def __init__(self, room: RoomProvider, saver: Saver, before: Callable[[Sequence[Step]], None]) -> None:
         self._room = room
         self._saver = saver
+        self._before = before
 
     @property
     def replica(self) -> Replica:
         return self._room.replica
 
     def write_soon(self, steps: Sequence[Step]) -> None:
+        self._before(steps)
         self._room.write_soon(steps)
         self._saver.changed(own=True)
 
@@ -387,10 +393,6 @@ def _alike(one: CellView | None, other: CellView) -> bool:
         other.type,
         other.execution_count,
     )
-
-
-def _touched(steps: Sequence[Step]) -> list[str]:
-    return list(dict.fromkeys(step.cell for step in steps))
 
 
 def _no_caret(_cursor: Mapping[str, Any]) -> tuple[None, None, None]:

@@ -27,19 +27,13 @@ class Change:
     after: CellView | None
     who: tuple[str, ...]
     moved: bool = False
+    ran: bool = False
+    """Whether others ran the cell: it began, or it ended with a count."""
 
     @property
     def edited(self) -> bool:
         """Whether the source of a cell that stayed has changed."""
         return self.before is not None and self.after is not None and self.before.source != self.after.source
-
-    @property
-    def ran(self) -> bool:
-        """Whether the cell was run: it began, or it ended with a count."""
-        if self.before is None or self.after is None:
-            return False
-        new_count = self.after.execution_count not in (None, self.before.execution_count)
-        return self.after.running != self.before.running or new_count
 
 
 @dataclass(slots=True)
@@ -68,7 +62,8 @@ class ChangeLog:
         for cell_id in cells:
             segment = self._open.pop(cell_id, None)
             if segment is not None:
-                change = Change(cell_id, segment.before, live(cell_id), tuple(segment.who), segment.moved)
+                before, after = segment.before, live(cell_id)
+                change = Change(cell_id, before, after, tuple(segment.who), segment.moved, _ran(before, after))
                 self._closed.setdefault(cell_id, []).append(change)
 
     def take(self, live: Live) -> list[Change]:
@@ -83,17 +78,28 @@ class ChangeLog:
         return [change for changes in self._closed.values() for change in _merged(changes) if _matters(change)]
 
 
+def _ran(before: CellView | None, after: CellView | None) -> bool:
+    if before is None or after is None:
+        return False
+    return after.running != before.running or after.execution_count not in (None, before.execution_count)
+
+
 def _merged(changes: Sequence[Change]) -> list[Change]:
-    """Segments with nothing of ours between them become one."""
+    """Segments between which we changed no text become one; what we ran or printed there is no part of it."""
     merged: list[Change] = []
     for change in changes:
         last = merged[-1] if merged else None
-        if last is not None and last.after is not None and change.before == last.after:
+        if last is not None and _joins(last.after, change.before):
             who = tuple(dict.fromkeys((*last.who, *change.who)))
-            merged[-1] = Change(change.cell, last.before, change.after, who, last.moved or change.moved)
+            moved, ran = last.moved or change.moved, last.ran or change.ran
+            merged[-1] = Change(change.cell, last.before, change.after, who, moved, ran)
         else:
             merged.append(change)
     return merged
+
+
+def _joins(one: CellView | None, other: CellView | None) -> bool:
+    return one is not None and other is not None and (one.source, one.type) == (other.source, other.type)
 
 
 def _matters(change: Change) -> bool:
@@ -127,11 +133,11 @@ def _phrases(change: Change, short: Callable[[str], str], outputs: Callable[[str
     if change.before.type != change.after.type:
         phrases.append(f"made {name} {change.after.type}")
     if change.ran:
-        phrases.append(_ran(name, change.after, outputs))
+        phrases.append(_run_phrase(name, change.after, outputs))
     return phrases
 
 
-def _ran(name: str, after: CellView, outputs: Callable[[str], Sequence[OutputView]]) -> str:
+def _run_phrase(name: str, after: CellView, outputs: Callable[[str], Sequence[OutputView]]) -> str:
     if after.running:
         return f"is running {name}"
     if after.execution_count is None:

@@ -73,6 +73,16 @@ def test_our_own_run_does_not_count_as_theirs() -> None:
     assert page.told() == "Ada edited a (+1 -0 lines)"
 
 
+def test_typing_into_a_cell_that_we_run_is_one_edit_and_no_run() -> None:
+    page = Page(A)
+    page.ours(replace(A, running=True))
+    for number, text in enumerate(("1\n2\n3x", "1\n2\n3xy", "1\n2\n3xyz")):
+        page.theirs(replace(page.cells["a"], source=text))
+        page.ours(replace(page.cells["a"], outputs_version=number))
+    page.ours(replace(page.cells["a"], running=False, execution_count=3))
+    assert page.told() == "Ada edited a (+1 -1 lines)"
+
+
 def test_insert_delete_move_and_retype() -> None:
     page = Page(A, CellView("b", "code", "b"), CellView("c", "code", "c"))
     page.theirs(CellView("new", "code", "x"))
