@@ -35,8 +35,8 @@ ONLY_IMPORTERS = {
     "pycrdt": {"room", "testing"},
     "jupyter_ydoc": {"room", "testing"},
     "jupyter_client": {"kernel"},
-    "mcp": {"server"},
-    "mcp_types": {"server"},
+    "mcp": {"server", "demo"},
+    "mcp_types": {"server", "demo"},
     "PIL": {"server"},
 }
 STDLIB_ONLY = {"errors", "config", "notebook", "clients"}

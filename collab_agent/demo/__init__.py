@@ -8,6 +8,7 @@ a ledger of plain strings (``ledger.py``), so that agreement alone is not taken 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -37,7 +38,11 @@ async def run_demo(open_browser: bool, env: Mapping[str, str]) -> int:
     ``open_browser``: opens the page, goes slowly enough to watch, and keeps the page until Ctrl-C.
     """
     report = Report(sys.stdout, color=sys.stdout.isatty() and not env.get("NO_COLOR"))
-    return await show(report, env, WATCHED if open_browser else FAST, open_browser=open_browser)
+    try:
+        return await show(report, env, WATCHED if open_browser else FAST, open_browser=open_browser)
+    except BrokenPipeError:  # nobody reads on, as behind `| head`; Python itself would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 async def show(
@@ -54,10 +59,10 @@ async def show(
             if open_browser:
                 await _keep_open(at, report)
             return 0 if ok else 1
-    except BrokenPipeError:  # nobody reads on
-        return 1
     except Exception as exc:
         cause = sole_cause(exc)
+        if isinstance(cause, BrokenPipeError):
+            raise cause from None
         told = str(cause) if isinstance(cause, CollabAgentError) else f"{type(cause).__name__}: {cause}"
         if isinstance(cause, TimeoutError):
             told = f"The demo did not get on in time. {cause}".strip()

@@ -41,12 +41,12 @@ class Script:
     async def play(self) -> None:
         """All acts."""
         acts = (
-            ("1. Both type in one cell", self.one_cell),
-            ("2. Cells move under their hands", self.cells_move),
-            ("3. A run fails; the agent reads the error and mends it", self.mend),
-            ("4. Where the two would touch, nothing is written", self.touch),
-            ("5. A whole cell, rewritten from a text that has changed since", self.rewrite),
-            ("6. The findings", self.findings),
+            ("1. Both type in one cell  (under “1 · The data”)", self.one_cell),
+            ("2. Cells move under their hands  (the last cell, and above “2 · What sets …”)", self.cells_move),
+            ("3. A run fails; the agent reads the error and mends it  (under “2 · What sets …”)", self.mend),
+            ("4. Where the two would touch, nothing is written  (the plot)", self.touch),
+            ("5. A whole cell is rewritten from a text that has changed since  (under “3 · A model”)", self.rewrite),
+            ("6. The findings  (the last cell, and “3 · A model”)", self.findings),
         )
         for title, act in acts:
             await anyio.sleep(self._tempo.act_s)

@@ -81,6 +81,10 @@ def secluded(env: Mapping[str, str], home: Path, *, keep_runtime: bool) -> dict[
         kept["JUPYTER_RUNTIME_DIR"] = env["JUPYTER_RUNTIME_DIR"]
     for folder in folders.values():
         folder.mkdir(parents=True)
+    # Else a page that has no settings yet asks whether it may fetch news, on top of the notebook.
+    asked = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    asked.parent.mkdir(parents=True)
+    asked.write_text('{"fetchNews": "false", "checkForUpdates": false}', "utf-8")
     return kept | {name: str(folder) for name, folder in folders.items()}
 
 

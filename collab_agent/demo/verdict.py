@@ -33,9 +33,9 @@ def first_difference(wanted: str, found: str) -> str:
     pairs = zip(wanted, found, strict=False)
     at = next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(wanted), len(found)))
     line = wanted.count("\n", 0, at) + 1
-    has, meant = found[at : at + _AROUND] or "the end", wanted[at : at + _AROUND] or "the end"
+    has, meant = (quoted(text[at : at + _AROUND]) if text[at:] else "nothing more" for text in (found, wanted))
     before = wanted[max(at - _AROUND, 0) : at]
-    return f"differs at character {at + 1} (line {line}), behind {quoted(before)}: {quoted(has)} for {quoted(meant)}"
+    return f"differs at character {at + 1} (line {line}), behind {quoted(before)}: {has} for {meant}"
 
 
 def output_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
