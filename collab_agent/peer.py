@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from .appearance import Appearance
 from .config import Identity, Limits
-from .errors import NotACodeCell, RoomClosed, sole_cause
+from .errors import CellBusy, NotACodeCell, RoomClosed, sole_cause
 from .host import Host
 from .kernel_holder import KernelHolder
 from .notebook.aside import split_value
@@ -270,9 +270,12 @@ class NotebookPeer:
 
     async def restart_kernel(self) -> None:
         """Restart the kernel; ``CellBusy`` while somebody else's code runs."""
-        await self.ensure_kernel()
-        await self._kernel.restart()
+        busy = (await self.ensure_kernel()).foreign_busy
+        if busy is not None:
+            who = self.who_runs(busy)
+            raise CellBusy(f"The kernel is running code of {who}. It was not restarted.", "Wait until it has ended.")
         self.runs.drop_queued("not run: the kernel was restarted")
+        await self._kernel.restart()
 
     def who_runs(self, run: ForeignRun) -> str:
         """Whose code a foreign run is: the cell that is running with this text, and whose caret is in it."""

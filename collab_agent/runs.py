@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from .errors import CellBusy, CollabAgentError, KernelDied, RoomClosed
-from .notebook.outputs import Append, Op, Outputs, Truncate
+from .notebook.outputs import Append, Op, Outputs
 from .notebook.steps import BeginRun, EndRun, Step, WriteOutputs
 from .run import Run, RunState
 
@@ -103,11 +103,19 @@ class RunQueue:
         """Queue code that leaves no trace in the notebook, the history, ``In``, ``Out`` and ``_``."""
         return self._add([self._new(code=code, expressions=expressions)], True)[0]
 
-    async def wait(self, runs: Sequence[Run], seconds: float) -> None:
-        """Return when all are over, one asks for input, or the time is up."""
+    async def wait(self, runs: Sequence[Run], seconds: float, *, even_for_input: bool = False) -> None:
+        """Return when all are over, when the kernel asks for input (of whichever run: no other can go on), or in time.
+
+        ``even_for_input``: wait although it asks, for a run that is being interrupted.
+        """
         with anyio.move_on_after(max(seconds, 0)):
-            while not all(run.over for run in runs) and not any(run.prompt is not None for run in runs):
+            while not all(run.over for run in runs) and (even_for_input or self.asking is None):
                 await self._changed.wait()
+
+    @property
+    def asking(self) -> Run | None:
+        """The run that asks for input."""
+        return next((run for run in self.all if run.prompt is not None), None)
 
     @property
     def current(self) -> Run | None:
@@ -136,7 +144,7 @@ class RunQueue:
 
     def reply(self, text: str) -> Run | None:
         """Answer the kernel's pending ``input()``; None where nothing is asked."""
-        run = next((run for run in self.all if run.prompt is not None), None)
+        run = self.asking
         if run is not None and run.execution is not None:
             self._kernel().send_input_reply(text, run.execution.msg_id)
             run.prompt = None
@@ -146,11 +154,19 @@ class RunQueue:
     # For the peer.
 
     def on_change(self, change: RemoteChange) -> None:
-        """Somebody else changed the document: whoever runs our cell anew owns its outputs from now on."""
+        """Somebody else changed the document: whoever runs our cell anew owns its outputs from now on.
+
+        What is still queued has its turn, and its outputs, later.  A moved cell is another one, without ``[*]``.
+        """
         for run in self.all:
-            if run.cell in change.began and not run.over:
+            if run.state != "running" or run.taken_over:
+                continue
+            if run.cell in change.began:
                 run.taken_over = True
                 run.notes.append("somebody else ran the cell meanwhile; its outputs are theirs")
+            elif run.cell in change.deleted:
+                run.written_version = -1
+                self._output_came.set()
 
     def on_rejoined(self) -> None:
         """The replica is a fresh one: write the outputs of what is still running again, from the start."""
@@ -270,6 +286,8 @@ class RunQueue:
             run.notes.append("this agent left the notebook while it ran; the kernel runs on")
         if execution.reply is not None:
             run.results = execution.reply.get("user_expressions") or {}
+            if state == "ok" and any(each.get("status") == "error" for each in run.results.values()):
+                state = "error"  # the value of code aside is computed behind the code
         if execution.gap:
             run.notes.append("the connection to the kernel was away meanwhile: outputs may be missing")
         run.count = execution.execution_count
@@ -306,7 +324,9 @@ class RunQueue:
             self._output_came = anyio.Event()
             await anyio.sleep(self._flush_s)
             for run in self.all:
-                if run.cell is not None and not run.taken_over and (run.unwritten or run.written_version < 0):
+                if run.cell is None or run.taken_over or run.state == "queued":
+                    continue
+                if run.unwritten or run.written_version < 0:
                     self._flush(run)
 
     def _flush(self, run: Run) -> None:
@@ -335,8 +355,8 @@ class RunQueue:
             else:
                 run.outputs.flush()
                 run.unwritten.clear()
-                whole: tuple[Op, ...] = (Truncate(0), *(Append(dict(output)) for output in run.outputs.state))
-                return [WriteOutputs(run.cell, whole)]
+                whole: tuple[Op, ...] = tuple(Append(dict(output)) for output in run.outputs.state)
+                return [BeginRun(run.cell), WriteOutputs(run.cell, whole)]
         run.unwritten.clear()
         ops = run.outputs.flush()
         return [WriteOutputs(run.cell, ops)] if ops else []

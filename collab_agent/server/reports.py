@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 
 from ..notebook.budget import clip_lines, query, shares
 from ..notebook.changes import Change, line_counts
@@ -16,6 +17,8 @@ from ..peer import Edited, NotebookPeer
 from ..run import Run
 
 _DIFF_CHARS = 1_200
+_MOST_RUNS = 30
+_ENDS = 3
 _VERBS = {
     "insert": "inserted",
     "replace": "edited",
@@ -73,10 +76,16 @@ def runs(peer: NotebookPeer, listed: Sequence[Run], now: float, budget: int, ima
     """A line ``run RID ID [COUNT] STATE SECONDS s`` for each run, then its outputs, then what to do next."""
     sections: list[_Section] = []
     pictures: list[Image] = []
-    for run in listed:
+    for run in _condensed(listed):
+        if isinstance(run, str):
+            sections.append(_Section(run, (), None, ()))
+            continue
         name = None if run.cell is None else short(peer, run.cell)
         lines = _output_lines(run, name, pictures, images)
         sections.append(_Section(run_line(run, name, now), lines, name, _notes(run, lines)))
+    asking = peer.runs.asking
+    if asking is not None and asking not in listed and any(not run.over for run in listed):
+        sections.append(_Section(f"waits behind {asking.id}:", (), None, _notes(asking, ())))
     fixed = sum(len(part.head) + 1 + sum(len(note) + 1 for note in part.notes) for part in sections)
     sizes = [sum(map(len, part.lines)) + len(part.lines) for part in sections]
     texts: list[str] = []
@@ -85,7 +94,24 @@ def runs(peer: NotebookPeer, listed: Sequence[Run], now: float, budget: int, ima
         if part.lines:
             texts.append(clip_lines(part.lines, max(given - 1, 0), partial(_rest, part)))
         texts += part.notes
-    return Rendered("\n".join(texts) or "no runs", tuple(pictures))
+    text = clip_lines(texts, budget, lambda _first, _n: query("outline")) if texts else "no runs"
+    return Rendered(text, tuple(pictures))
+
+
+def _condensed(listed: Sequence[Run]) -> list[Run | str]:
+    """The runs; of many, those that went alike are one line, so that the one that failed is not lost among them."""
+    if len(listed) <= _MOST_RUNS:
+        return list(listed)
+    found: list[Run | str] = []
+    for state, group in groupby(listed, key=lambda run: run.state):
+        alike = list(group)
+        if len(alike) <= 2 * _ENDS + 1 or state not in ("ok", "aborted", "queued"):
+            found += alike
+            continue
+        within = alike[_ENDS:-_ENDS]
+        line = f"… {len(within)} more {state}, {within[0].id} to {within[-1].id}; {query('outline')} shows them"
+        found += [*alike[:_ENDS], line, *alike[-_ENDS:]]
+    return found
 
 
 def run_line(run: Run, name: str | None, now: float) -> str:

@@ -280,7 +280,7 @@ class Tools:
 
         peer = self._peer(arguments)
         run, dropped = await peer.runs.interrupt()
-        await peer.runs.wait([run] if run is not None else [], 5)
+        await peer.runs.wait([run] if run is not None else [], 5, even_for_input=True)
         if run is None and not dropped:
             return Rendered("no run of yours was in progress; nothing was interrupted")
         listed = [*([run] if run is not None else []), *dropped]
