@@ -26,8 +26,8 @@ SINCE_CHARS = 600
 """Kept free for the closing line."""
 MOST_CHARS = 40_000
 """At most so much where the call names a ``limit``."""
-PEOPLE_S = 15.0
-"""An idle page announces itself only so often (``facts/rtc.md``, section 4)."""
+PEOPLE_S = 18.0
+"""An idle page announces itself only so often: y-protocols looks every 3 s whether 15 s have passed."""
 
 
 class Tools:
