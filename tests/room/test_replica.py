@@ -250,6 +250,20 @@ def test_a_text_that_a_peer_has_replaced_is_found_again() -> None:
     assert sources(replica) == ["new"]
 
 
+def test_what_is_no_cell_at_all_stands_in_the_array_and_can_change() -> None:
+    replica = replica_of("a")
+    page = page_of(replica)
+    page.ycells.extend([Array([1]), Text("t"), 1.5, Map({}), Map({"source": Map({"x": Text("")})})])
+    replica.apply(page.ydoc.get_update())
+    page.ycells[1].append(2)
+    page.ycells[2].insert(0, "x")
+    page.ycells[5]["source"]["x"].insert(0, "y")
+    replica.apply(page.ydoc.get_update())
+    assert sources(replica) == ["a", "", "", "", "", ""]
+    replica.write([steps.SpliceSource(ids(replica)[0], (Splice(0, 0, "b"),))])
+    assert sources(replica)[0] == "ba"
+
+
 @pytest.mark.parametrize("update", [b"", b"\1", b"\1\1\5\0\4", b"\0\1\5\1\0", b"\xff" * 20])
 def test_what_is_no_update_is_the_other_sides_fault(update: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
@@ -366,6 +380,10 @@ def on_page(page: YNotebook, kind: str, a: int, b: int, text: str) -> None:
         del cells[index]
     elif isinstance(cells[index], Map):
         on_cell(page, index, kind, b, text)
+    elif isinstance(cells[index], Text):  # what is no cell at all can change, too
+        cells[index].insert(0, text)
+    elif isinstance(cells[index], Array):
+        cells[index].append(text)
 
 
 def on_cell(page: YNotebook, index: int, kind: str, b: int, text: str) -> None:
