@@ -17,6 +17,11 @@ from collab_agent.jupyter.embedded import embedded_lab
 NewNotebook = Callable[..., str]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The pictures of the documentation are made by ``tests/browser``."""
+    parser.addoption("--update-images", action="store_true", help="write the pictures in docs/images anew")
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """The whole session runs on one asyncio loop, so that the server can be shared."""
