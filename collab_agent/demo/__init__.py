@@ -52,6 +52,8 @@ async def show(
     report.plain("collab-agent demo: an agent and a human work in one notebook at the same time.")
     report.plain(f"{HUMAN} is a scripted human, who types key by key; Goose is a scripted agent on the four MCP tools.")
     report.plain("a1f9 and the like are cells, by their short ids.")
+    report.title("Before")
+    report.line("", "starting JupyterLab in a temporary folder")
     try:
         async with stage(env, open_browser=open_browser) as at:
             with anyio.fail_after(tempo.deadline_s):
@@ -73,7 +75,6 @@ async def show(
 async def _perform(at: Stage, report: Report, tempo: Tempo, human: type[Typist], *, open_browser: bool) -> bool:
     """Both join, play the script and are compared."""
     ledger = Ledger(texts_of(json.loads(at.file.read_text("utf-8"))))
-    report.title("Before")
     report.line("", f"JupyterLab is up at {at.server.url} with a copy of {NOTEBOOK}: {len(ledger.cells)} cells")
     async with AsyncExitStack() as stack:
         ada = human(
@@ -91,7 +92,7 @@ async def _perform(at: Stage, report: Report, tempo: Tempo, human: type[Typist],
         report.title("Verdict")
         await goose.saves()
         ok = await judge(at, ledger, ada, goose, report)
-        _count(goose, report)
+        ok = _played_in_full(goose, report) and ok
         await goose.leaves()
         await ada.sees_no(goose.name)
         report.line(HUMAN, "sees that Goose is gone")
@@ -99,13 +100,16 @@ async def _perform(at: Stage, report: Report, tempo: Tempo, human: type[Typist],
     return ok
 
 
-def _count(goose: ScriptedAgent, report: Report) -> None:
+def _played_in_full(goose: ScriptedAgent, report: Report) -> bool:
+    """Agreement proves little unless the two really worked at the same time."""
     did = goose.count
+    full = did.edits >= 12 and did.between >= 10 and did.refused > 0 and did.pictures > 0 and bool(did.failed)
     report.check(
-        did.edits >= 12 and did.between >= 10 and did.refused > 0 and did.pictures > 0 and bool(did.failed),
+        full,
         f"deeds    Goose: {did.edits} edits, {did.between} of them amid Ada's typing; {did.refused} refused; "
         f"{did.runs} runs, {len(did.failed)} failed and mended; {did.pictures} figure",
     )
+    return full
 
 
 def _last_word(ok: bool, report: Report, *, watched: bool) -> None:

@@ -16,7 +16,7 @@ class Tempo:
     deadline_s: float
 
 
-FAST = Tempo(key_s=0.015, step_s=0.0, act_s=0.0, keys_between=6, deadline_s=120.0)
+FAST = Tempo(key_s=0.015, step_s=0.0, act_s=0.0, keys_between=6, deadline_s=240.0)
 """For a check: as fast as the two can, but never one after the other."""
 WATCHED = Tempo(key_s=0.11, step_s=0.9, act_s=2.0, keys_between=6, deadline_s=600.0)
 """For eyes: a human's pace."""
