@@ -128,6 +128,7 @@ class Stage:
         assert self.kernel is not None
         await self.human.place_caret(3)
         await self.human.mark_running(3, True)
+        await self.agent.hears(lambda: self.agent.peer().view.cells[3].running)
         self.kernel.send_execute(self.human.source(3), cell_id=self.human.ids()[3], on_message=lambda _event: None)
         client = self.agent.peer().kernel
         assert client is not None
