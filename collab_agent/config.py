@@ -52,7 +52,7 @@ class Identity:
     @classmethod
     def named(cls, name: str, username: str | None = None) -> Identity:
         """An identity whose colour and initials follow from ``name`` alone, so that they are stable."""
-        clean = " ".join(name.split())[:40] or "Agent"
+        clean = " ".join(name.split())[:40].rstrip() or "Agent"
         return cls(clean, username or f"collab-agent-{_slug(clean)}", color_of(clean), initials_of(clean))
 
 
