@@ -91,15 +91,18 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 
 
 def _server(arguments: argparse.Namespace) -> Server | None:
+    of_environment = os.environ.get("JUPYTER_URL")
     token = os.environ.get("JUPYTER_TOKEN", "")
+    if arguments.url and of_environment and arguments.url != of_environment:
+        token = ""  # the environment's token is that of the environment's server
     if arguments.token_file is not None:
-        if arguments.url is None and not os.environ.get("JUPYTER_URL"):
+        if arguments.url is None and not of_environment:
             raise ConfigError("--token-file needs --url: a token belongs to one server.")
         try:
             token = Path(arguments.token_file).expanduser().read_text("utf-8")
         except (OSError, UnicodeDecodeError) as exc:
             raise ConfigError(f"The token file cannot be read ({type(exc).__name__}).", "Check --token-file.") from None
-    url = arguments.url or os.environ.get("JUPYTER_URL")
+    url = arguments.url or of_environment
     if not url:
         return None
     from .jupyter.discovery import configured

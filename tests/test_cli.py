@@ -48,6 +48,17 @@ def test_options_win_and_may_stand_on_either_side_of_the_command(
         assert not settings.embedded
 
 
+def test_the_environments_token_goes_to_no_other_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUPYTER_TOKEN", TOKEN)
+    assert settings_of(parser().parse_args(["--url", "http://localhost:2/"])).server == Server(
+        "http://localhost:2/", TOKEN
+    )
+    monkeypatch.setenv("JUPYTER_URL", "http://localhost:1/")
+    assert settings_of(parser().parse_args(["--url", "http://localhost:2/"])).server == Server(
+        "http://localhost:2/", ""
+    )
+
+
 def test_no_option_takes_a_token(capsys: pytest.CaptureFixture[str]) -> None:
     for argv in (["--token", TOKEN], ["serve", "--token", TOKEN], ["doctor", "--token", TOKEN]):
         with pytest.raises(SystemExit):

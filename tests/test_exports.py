@@ -18,6 +18,7 @@ EXPORTS = {
         "Human",
         "InProcessChannel",
         "InProcessRoom",
+        "RoomHost",
         "converged",
         "human_channel",
         "notebook_of",

@@ -11,7 +11,7 @@ from ..notebook.budget import clip_lines, query, shares
 from ..notebook.changes import Change, line_counts
 from ..notebook.display import Image, block, decode
 from ..notebook.model import OutputView
-from ..notebook.plain import count, inline
+from ..notebook.plain import count, inline, visible
 from ..notebook.render import Rendered, diff
 from ..peer import Edited, NotebookPeer
 from ..run import Run
@@ -82,10 +82,10 @@ def runs(peer: NotebookPeer, listed: Sequence[Run], now: float, budget: int, ima
             continue
         name = None if run.cell is None else short(peer, run.cell)
         lines = _output_lines(run, name, pictures, images)
-        sections.append(_Section(run_line(run, name, now), lines, name, _notes(run, lines)))
+        sections.append(_Section(run_line(run, name, now), lines, name, _notes(run, lines, _who_runs_now(peer))))
     asking = peer.runs.asking
     if asking is not None and asking not in listed and any(not run.over for run in listed):
-        sections.append(_Section(f"waits behind {asking.id}:", (), None, _notes(asking, ())))
+        sections.append(_Section(f"waits behind {asking.id}:", (), None, _notes(asking, (), "")))
     fixed = sum(len(part.head) + 1 + sum(len(note) + 1 for note in part.notes) for part in sections)
     sizes = [sum(map(len, part.lines)) + len(part.lines) for part in sections]
     texts: list[str] = []
@@ -156,7 +156,13 @@ def _value(run: Run) -> list[OutputView]:
     return [] if data.get("text/plain") == "None" else [OutputView("execute_result", data=data)]
 
 
-def _notes(run: Run, lines: Sequence[str]) -> list[str]:
+def _who_runs_now(peer: NotebookPeer) -> str:
+    """Whose code the kernel runs at this moment: what was known when our run began to wait may have been less."""
+    busy = None if peer.kernel is None else peer.kernel.foreign_busy
+    return "" if busy is None else peer.who_runs(busy)
+
+
+def _notes(run: Run, lines: Sequence[str], who_runs: str) -> list[str]:
     notes = list(run.notes)
     if run.prompt is not None:
         notes.append(
@@ -166,7 +172,7 @@ def _notes(run: Run, lines: Sequence[str]) -> list[str]:
     elif run.state == "running":
         notes.append('still running, not failed; query_notebook(query="runs", wait_s=60) waits for it')
     elif run.state == "queued" and run.waits_for:
-        notes.append(f"waits until the code of {inline(run.waits_for, 40)} has ended")
+        notes.append(f"waits until the code of {inline(who_runs or run.waits_for, 60)} has ended")
     elif run.state in ("ok", "error") and not lines:
         notes.append("no output")
     return notes
@@ -178,9 +184,9 @@ def changes(peer: NotebookPeer, found: Sequence[Change], budget: int) -> str:
     for change in found:
         who, name = " and ".join(inline(name, 40) for name in change.who) or "somebody", short(peer, change.cell)
         if change.before is None and change.after is not None:
-            texts.append(f"{who} inserted {name} ({change.after.type}):\n{diff('', change.after.source, limit=600)}")
+            texts.append(f"{who} inserted {name} ({change.after.type}):\n{_whole('+', change.after.source)}")
         elif change.after is None and change.before is not None:
-            texts.append(f"{who} deleted {name}, which was:\n{diff(change.before.source, '', limit=600)}")
+            texts.append(f"{who} deleted {name}, which was:\n{_whole('-', change.before.source)}")
         elif change.before is not None and change.after is not None:
             if change.edited:
                 added, removed = line_counts(change.before.source, change.after.source)
@@ -193,6 +199,12 @@ def changes(peer: NotebookPeer, found: Sequence[Change], budget: int) -> str:
                 state = "is running" if after.running else f"ran [{after.execution_count or ' '}]"
                 texts.append(f"{name}: {state}, see {query('outputs', cells=[name])}")
     return clip_lines(texts or ["nothing since your last call"], budget, lambda _f, _n: query("cells"))
+
+
+def _whole(sign: str, source: str) -> str:
+    """A text that came or went, in the form of a diff."""
+    lines = [f"{sign}{number}│{visible(line)}" for number, line in enumerate(source.split("\n"), 1)]
+    return clip_lines(lines, 600, lambda _first, _n: query("cells"))
 
 
 def people(peer: NotebookPeer) -> list[str]:

@@ -13,8 +13,18 @@ real server.
 from __future__ import annotations
 
 from .documents import CellSpec, converged, notebook_of
+from .host import RoomHost
 from .human import Human
 from .room import InProcessChannel, InProcessRoom
 from .server import human_channel
 
-__all__ = ["CellSpec", "Human", "InProcessChannel", "InProcessRoom", "converged", "human_channel", "notebook_of"]
+__all__ = [
+    "CellSpec",
+    "Human",
+    "InProcessChannel",
+    "InProcessRoom",
+    "RoomHost",
+    "converged",
+    "human_channel",
+    "notebook_of",
+]

@@ -1,0 +1,45 @@
+"""An in-process room as the outside of one notebook: no kernel, and the room itself for a disk."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Never
+
+from ..errors import NoKernel
+from ..room.channel import Channel
+from .room import InProcessRoom
+
+
+class RoomHost:
+    """What ``NotebookPeer.joined`` needs to join an ``InProcessRoom``; running code raises ``NoKernel``."""
+
+    def __init__(self, room: InProcessRoom) -> None:
+        self._room = room
+
+    def connect(self) -> AbstractAsyncContextManager[Channel]:
+        """A new connection to the room."""
+        return self._room.connect()
+
+    async def kernel_id(self, kernel: str | None, *, human_here: bool) -> str:
+        """There is none."""
+        return _no_kernel()
+
+    def kernel_client(self, kernel_id: str) -> AbstractAsyncContextManager[Any]:
+        """There is none."""
+        return _no_kernel()
+
+    async def interrupt(self, kernel_id: str) -> None:
+        """There is nothing to interrupt."""
+        _no_kernel()
+
+    async def restart(self, kernel_id: str) -> None:
+        """There is nothing to restart."""
+        _no_kernel()
+
+    async def read_back(self) -> dict[str, Any]:
+        """What a file would hold."""
+        return self._room.document()
+
+
+def _no_kernel() -> Never:
+    raise NoKernel("A room in this process has no kernel.", "Run code on a real server.")
