@@ -1,8 +1,8 @@
 """One Yjs replica of the notebook: views out, steps in.
 
 The theory.  The shared document is an array of cell maps.  Walking it costs time in proportion to the notebook, so
-nothing here walks it twice: after one look at the start, the document's own events say which cells were inserted,
-deleted or changed, and only those are read again.  ``view`` is therefore always current and costs next to nothing.
+nothing here walks it twice: the document's own events say which cells were inserted, deleted or changed, and only
+those are read again (``index.py``).  ``view`` is therefore always current and costs next to nothing.
 
 Rules:
 
@@ -16,7 +16,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_ydoc import YNotebook
@@ -26,9 +26,10 @@ from ..errors import LocalProtocolError, RemoteProtocolError
 from ..notebook import steps as st
 from ..notebook.model import CellView, NotebookView, OutputView
 from ..notebook.splice import Splices, byte_offset
-from .cells import clear, language, read_cell, read_outputs, rebuildable, retyped, write_output
+from .cells import clear, language, read_outputs, rebuildable, retyped, write_output
 from .codec import UpdateKey, state_vector, update_key, whole
-from .positions import Range, at_character, end_of, start_of, text_id
+from .index import Cell, CellIndex, Settled
+from .positions import Range, at_character, end_of, start_of
 from .positions import inserted as inserted_between
 
 ORIGIN = "collab_agent"
@@ -64,23 +65,6 @@ class Written:
     inserted: tuple[Range, ...]
 
 
-class _Cell:
-    """A cell of the shared array: its handles, its last view, and what was read of it on demand."""
-
-    __slots__ = ("map", "outputs", "text_id", "view")
-
-    def __init__(self, handle: Any) -> None:
-        self.map: Map[Any] | None = handle if isinstance(handle, Map) else None
-        self.view = read_cell(self.map)
-        self.outputs: tuple[OutputView, ...] | None = None
-        self.text_id: tuple[int, int] | None = None
-
-    @property
-    def source(self) -> Text | None:
-        text = None if self.map is None else self.map.get("source")
-        return text if isinstance(text, Text) else None
-
-
 class Replica:
     """The notebook as this peer has it.  ``client_id`` is also its id in awareness."""
 
@@ -91,18 +75,12 @@ class Replica:
         self._meta: Map[Any] = self._doc.get("meta", type=Map)
         self._state: Map[Any] = self._doc.get("state", type=Map)
         self._factory = YNotebook()  # builds cells of the current schema, in a Doc of its own
-        self._cells: list[_Cell] = []
-        self._views: list[CellView] = []
-        self._by_id: dict[str, _Cell] = {}
-        self._by_text: dict[tuple[int, int], _Cell] = {}
+        self._cells = CellIndex()
         self._view: NotebookView | None = None
         self._language: str | None = None
         self._events: list[Any] = []
-        self._began: set[str] = set()
-        self._before: dict[str, CellView | None] = {}
-        self._deleted: dict[str, CellView] = {}
         self._updates: list[bytes] = []
-        self._made: list[_Cell] = []
+        self._made: list[Cell] = []
         self._clocks: Mapping[int, int] = {}
         self._subscriptions: list[Subscription] = [
             self._array.observe_deep(self._events.extend),
@@ -122,17 +100,17 @@ class Replica:
             if self._language is None:
                 self._language = language(self._meta)
             path = self._state.get("path")
-            self._view = NotebookView(tuple(self._views), path if isinstance(path, str) else "", self._language)
+            self._view = NotebookView(tuple(self._cells.views), path if isinstance(path, str) else "", self._language)
         return self._view
 
     def cell(self, cell_id: str) -> CellView | None:
         """The cell with this id now, or None."""
-        found = self._by_id.get(cell_id)
+        found = self._cells.get(cell_id)
         return None if found is None else found.view
 
     def outputs(self, cell_id: str) -> tuple[OutputView, ...]:
         """The outputs of a cell; read on demand and kept until they change."""
-        cell = self._by_id.get(cell_id)
+        cell = self._cells.get(cell_id)
         if cell is None:
             return ()
         if cell.outputs is None:
@@ -141,7 +119,7 @@ class Replica:
 
     def output_count(self, cell_id: str) -> int:
         """How many outputs a cell has; costs nothing."""
-        cell = self._by_id.get(cell_id)
+        cell = self._cells.get(cell_id)
         outputs = None if cell is None or cell.map is None else cell.map.get("outputs")
         return len(outputs) if isinstance(outputs, Array) else 0
 
@@ -173,13 +151,7 @@ class Replica:
 
     def cell_of_text(self, client: int, clock: int) -> str | None:
         """The id of the cell whose source text has this item id: what a caret's ``type`` names."""
-        found = self._by_text.get((client, clock))
-        if found is None:
-            for cell in self._cells:
-                if cell.text_id is None and (source := cell.source) is not None:
-                    cell.text_id = text_id(source)
-                    self._by_text[cell.text_id] = cell
-            found = self._by_text.get((client, clock))
+        found = self._cells.of_text((client, clock))
         return None if found is None else found.view.id
 
     def source_of(self, cell_id: str) -> Text:
@@ -208,20 +180,27 @@ class Replica:
         except BaseException as exc:
             raise _remote_error(exc, "The room sent an update that cannot be applied.") from exc
         self._updates.clear()
-        self._began, self._before, self._deleted = set(), {}, {}
-        cells, edited = self._settle()
+        settled = self._settle(own=False)
         self._clocks = state_vector(self._doc.get_state())
         advanced = frozenset(c for c, clock in self._clocks.items() if clock > before.get(c, 0))
-        gap = isinstance(key, tuple) and key[1] >= self._clocks.get(key[0], 0)
         return RemoteChange(
-            advanced - {self.client_id},
-            cells,
-            edited,
-            frozenset(self._began),
-            self._before,
-            self._deleted,
-            gap,
+            clients=advanced - {self.client_id},
+            cells=frozenset(settled.changed),
+            edited=frozenset(settled.edited),
+            began=frozenset(settled.began),
+            before=settled.before,
+            deleted=settled.deleted,
+            gap=isinstance(key, tuple) and key[1] >= self._clocks.get(key[0], 0),
         )
+
+    def _settle(self, *, own: bool) -> Settled:
+        """Bring the views up to what the events since the last time say."""
+        events = list(self._events)
+        self._events.clear()
+        if events:
+            self._view = None
+            self.version += 1
+        return self._cells.settle(events, own=own)
 
     # Writing.
 
@@ -233,7 +212,7 @@ class Replica:
         with self._doc.transaction(origin=ORIGIN):
             for step in steps:
                 self._write_step(step, inserted)
-        self._read_made()
+        self._cells.read_again(self._made)
         self._settle(own=True)
         self._clocks = state_vector(self._doc.get_state())
         update = self._updates[-1] if self._updates else None
@@ -309,11 +288,8 @@ class Replica:
     def _insert(self, index: int, value: dict[str, Any]) -> Text:
         """Insert a cell and know it at once: later steps of the same transaction may name it."""
         self._array.insert(index, self._factory.create_ycell(value))
-        cell = _Cell(self._array[index])
+        cell = self._cells.insert(index, self._array[index])
         self._made.append(cell)
-        self._cells.insert(index, cell)
-        self._views.insert(index, cell.view)
-        self._by_id[cell.view.id] = cell
         return self._source(cell.view.id)
 
     def _remove(self, cell_id: str) -> dict[str, Any]:
@@ -321,105 +297,8 @@ class Replica:
         index = self._index(cell_id)
         value = rebuildable(self._map(cell_id))
         del self._array[index]
-        self._drop(self._cells.pop(index))
-        del self._views[index]
+        self._cells.remove(index)
         return value
-
-    # Bookkeeping.
-
-    def _read_made(self) -> None:
-        """Cells made in this transaction: Yjs tells of no change inside what was not there when it began."""
-        for cell in self._made:
-            if cell in self._cells:
-                cell.view = self._views[self._cells.index(cell)] = read_cell(cell.map)
-
-    def _settle(self, *, own: bool = False) -> tuple[frozenset[str], frozenset[str]]:
-        """Bring the views up to what the events say; returns ids of changed cells, and of those with a new source."""
-        events = list(self._events)
-        self._events.clear()
-        if not events:
-            return frozenset(), frozenset()
-        changed: set[str] = set()
-        edited: set[str] = set()
-        for event in events:
-            if not event.path and not own:  # what we restructured ourselves is known already
-                changed |= self._restructure(event.delta)
-        for event in events:
-            if event.path:
-                self._refresh(event, changed, edited)
-        self._view = None
-        self.version += 1
-        return frozenset(changed), frozenset(edited)
-
-    def _restructure(self, delta: Iterable[Mapping[str, Any]]) -> set[str]:
-        new: set[str] = set()
-        at = 0
-        for part in delta:
-            if "retain" in part:
-                at += int(part["retain"])
-            elif "delete" in part:
-                gone = self._cells[at : at + int(part["delete"])]
-                del self._cells[at : at + len(gone)], self._views[at : at + len(gone)]
-                for cell in gone:
-                    self._deleted[cell.view.id] = cell.view
-                    self._drop(cell)
-            else:
-                cells = [_Cell(handle) for handle in part["insert"]]
-                self._cells[at:at] = cells
-                self._views[at:at] = [cell.view for cell in cells]
-                at += len(cells)
-                for cell in cells:
-                    self._by_id.setdefault(cell.view.id, cell)
-                    self._before[cell.view.id] = None
-                    new.add(cell.view.id)
-        return new
-
-    def _drop(self, cell: _Cell) -> None:
-        self._release_id(cell.view.id, cell)
-        self._forget_text(cell)
-
-    def _forget_text(self, cell: _Cell) -> None:
-        if cell.text_id is not None:
-            self._by_text.pop(cell.text_id, None)
-            cell.text_id = None
-
-    def _refresh(self, event: Any, changed: set[str], edited: set[str]) -> None:
-        """Read again what one event says has changed inside a cell."""
-        index = event.path[0]
-        if not isinstance(index, int) or index >= len(self._cells):
-            return
-        cell = self._cells[index]
-        if cell.map is None:
-            return
-        before = cell.view
-        field = event.path[1] if len(event.path) > 1 else None
-        if field == "source":
-            cell.view = replace(before, source="" if cell.source is None else str(cell.source))
-        elif field == "outputs" or (field is None and "outputs" in event.keys):
-            cell.outputs = None
-            cell.view = replace(before, outputs_version=before.outputs_version + 1)
-        if field is None:
-            if event.keys.get("execution_state", {}).get("newValue") == "running":
-                self._began.add(before.id)
-            if "source" in event.keys:
-                self._forget_text(cell)
-            cell.view = replace(read_cell(cell.map), outputs_version=cell.view.outputs_version)
-        if cell.view.id != before.id:  # the server renames one of two cells with the same id
-            self._release_id(before.id, cell)
-            self._by_id.setdefault(cell.view.id, cell)
-        self._views[index] = cell.view
-        self._before.setdefault(cell.view.id, before)
-        changed.add(cell.view.id)
-        if cell.view.source != before.source:
-            edited.add(cell.view.id)
-
-    def _release_id(self, cell_id: str, cell: _Cell) -> None:
-        """The id no longer means this cell; where two peers had doubled it, it means the other one."""
-        if self._by_id.get(cell_id) is cell:
-            del self._by_id[cell_id]
-            twin = next((other for other in self._cells if other.view.id == cell_id and other is not cell), None)
-            if twin is not None:
-                self._by_id[cell_id] = twin
 
     def _forget_meta(self, _events: list[Any]) -> None:
         self._language = None
@@ -428,8 +307,8 @@ class Replica:
     def _forget_path(self, _event: Any) -> None:
         self._view = None
 
-    def _require(self, cell_id: str) -> _Cell:
-        cell = self._by_id.get(cell_id)
+    def _require(self, cell_id: str) -> Cell:
+        cell = self._cells.get(cell_id)
         if cell is None:
             raise LocalProtocolError(f"There is no cell {cell_id!r} to write into.")
         return cell
@@ -447,7 +326,7 @@ class Replica:
         return text
 
     def _index(self, cell_id: str) -> int:
-        return self._cells.index(self._require(cell_id))
+        return self._cells.position(self._require(cell_id))
 
 
 def _remote_error(exc: BaseException, message: str) -> BaseException:
