@@ -18,6 +18,7 @@ from mcp_types import CallToolResult, ImageContent, Implementation, TextContent
 from collab_agent.agent import Agent, agent
 from collab_agent.config import Limits, Server, Settings
 from collab_agent.peer import NotebookPeer
+from collab_agent.room.channel import Channel, websocket_channel
 from collab_agent.server.app import build_server
 from collab_agent.testing import Human
 
@@ -238,6 +239,21 @@ async def unwritten(agent: McpAgent, human: Human, before: list[str]) -> None:
     mark = await fence(agent, human)
     assert human.sources() == [*before, mark]
     assert [cell.source for cell in agent.peer().view.cells] == [*before, mark]
+
+
+@asynccontextmanager
+async def panel_on(server: Server) -> AsyncIterator[Human]:
+    """The collaborators panel of a human's page: their end of the room that feeds it."""
+    headers = {"Authorization": f"token {server.token}"}
+    address = f"ws{server.url.removeprefix('http')}api/collaboration/room/JupyterLab:globalAwareness"
+
+    @asynccontextmanager
+    async def channel() -> AsyncIterator[Channel]:
+        async with websocket_channel(address, headers) as opened:
+            yield opened
+
+    async with Human.join(channel, "Panel") as human:
+        yield human
 
 
 def agents_seen(human: Human) -> list[Mapping[str, Any]]:
