@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class Server:
     token: str = field(repr=False)
     root_dir: str | None = None
     """The server's root folder on this machine, where it is known to be on this machine."""
+    runtime_dir: Path | None = None
+    """Where the server, if it is on this machine, keeps its kernels' connection files; None: do not look for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,9 @@ class Identity:
     def caret_color(self) -> str:
         """For caret, selection and name pill, which writes initials in the *inverse* of the text colour.
 
-        The same hue, light where the panel's is dark: initials reach a contrast of 5.7, the caret 5.
+        The same hue, light where the panel's is dark: initials reach a contrast of 4.6, the caret 4.2, and code can still be read on the selection, which is drawn in half of this colour.
         """
-        return f"oklch(from {self.color} calc(1.3 - l) c h)"
+        return f"oklch(from {self.color} calc(0.9 - 0.46 * l) c h)"
 
     @classmethod
     def named(cls, name: str, username: str | None = None) -> Identity:
