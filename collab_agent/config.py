@@ -48,7 +48,8 @@ class Identity:
     def caret_color(self) -> str:
         """For caret, selection and name pill, which writes initials in the *inverse* of the text colour.
 
-        The same hue, light where the panel's is dark: initials reach a contrast of 4.6, the caret 4.2, and code can still be read on the selection, which is drawn in half of this colour.
+        The same hue, light where the panel's is dark: initials reach a contrast of 4.6, the caret 4.2, and code can
+        still be read on the selection, which is drawn in half of this colour.
         """
         return f"oklch(from {self.color} calc(0.9 - 0.46 * l) c h)"
 
