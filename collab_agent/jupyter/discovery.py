@@ -137,11 +137,14 @@ async def is_alive(server: Server) -> bool:
 
 
 async def find_server(settings: Settings, env: Mapping[str, str], cwd: Path) -> Server | None:
-    """The server to join: the configured one, else a running one, else None.
+    """The server to join: the configured one, else a running one, else None; its runtime folder is taken to be ours.
 
     ``cwd``: an absolute path.  Raises ConfigError if several running ones could be meant.
     """
-    running = running_servers(runtime_dir(env))
+    folder = runtime_dir(env)
+    running = running_servers(folder)
     if settings.server is not None:
-        return completed(settings.server, running)
-    return choose([c for c in running if await is_alive(c.server)], cwd)
+        found: Server | None = completed(settings.server, running)
+    else:
+        found = choose([c for c in running if await is_alive(c.server)], cwd)
+    return None if found is None else replace(found, runtime_dir=found.runtime_dir or folder)

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -160,7 +160,7 @@ async def _ready(process: Process, token: str, runtime: Path, log: Path, timeout
         while process.returncode is None:
             for found in running_servers(runtime):
                 if found.server.token == token and await is_alive(found.server):
-                    return found.server
+                    return replace(found.server, runtime_dir=runtime)
             await anyio.sleep(_POLL_S)
     state = "did not answer in time" if process.returncode is None else f"ended with {process.returncode}"
     raise Unreachable(

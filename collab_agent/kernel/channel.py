@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Literal
 from urllib.parse import quote, urlencode
 
 import anyio
@@ -18,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from ..config import Server
 from ..errors import NoKernel, ServerError, ServerRefused, Unauthorized, Unreachable
 from ..websocket import FastConnection, open_websocket
+from .messages import MessageFactory
 from .wire import SUBPROTOCOL
 
 # How long the server may take: before it accepts, it waits for a freshly started kernel's first answer.
@@ -69,14 +71,22 @@ class Link:
     ``delays``: seconds before each attempt to reopen it.
     """
 
-    def __init__(self, server: Server, kernel_id: str, session_id: str, delays: Sequence[float]) -> None:
+    def __init__(self, server: Server, kernel_id: str, messages: MessageFactory, delays: Sequence[float]) -> None:
         self._server = server
         self._kernel_id = kernel_id
-        self._session_id = session_id
+        self._messages = messages
         self._delays = delays
         self._connection: FastConnection | None = None
         self._backlog: deque[bytes] = deque()
         self._held = False
+
+    @property
+    def name(self) -> Literal["websocket"]:
+        return "websocket"
+
+    @property
+    def messages(self) -> MessageFactory:
+        return self._messages
 
     @property
     def held(self) -> bool:
@@ -89,7 +99,7 @@ class Link:
 
     async def open(self) -> None:
         """Connect, and send what waits; errors as ``open_connection``."""
-        self._connection = await open_connection(self._server, self._kernel_id, self._session_id)
+        self._connection = await open_connection(self._server, self._kernel_id, self._messages.session_id)
         self._flush()
 
     def send(self, frame: bytes) -> None:

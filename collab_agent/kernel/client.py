@@ -1,9 +1,9 @@
-"""A kernel's client on the server's websocket: requests out, every message to the request that caused it.
+"""A kernel's client: requests out, every message to the request that caused it.
 
-The socket is one of many on the kernel: the human's page has its own, and every one of them receives every iopub
+The client is one of many on the kernel: the human's page is another, and every one of them receives every iopub
 message.  Replies and input requests come to their sender only.  The parts are elsewhere: frames in ``wire``, the life
-of a request in ``execution``, who gets which message in ``dispatch``, what others do in ``observer``, the socket in
-``channel``.
+of a request in ``execution``, who gets which message in ``dispatch``, what others do in ``observer``, the server's
+websocket in ``channel``, the kernel's own sockets in ``direct``, and which of the two is used in ``routes``.
 
 Three rules:
 
@@ -27,7 +27,7 @@ from typing import Any
 import anyio
 
 from ..config import Server
-from ..errors import KernelDied, KernelError, RemoteProtocolError
+from ..errors import KernelDied, KernelError, RemoteProtocolError, sole_cause
 from .channel import Link
 from .dispatch import Dispatcher, OnMessage, call
 from .execution import ConnectionGap, Execution, KernelGone
@@ -41,6 +41,7 @@ from .observer import (
     Observer,
     is_rate_limit_notice,
 )
+from .routes import Route, RouteName, Routes
 from .wire import Channel, Message, decode
 
 __all__ = ["ForeignListener", "KernelClient", "LifeListener", "OnMessage", "is_rate_limit_notice"]
@@ -68,11 +69,11 @@ class _Marker:
 class KernelClient:
     """One client of one kernel.  Made by ``connect``; used from one event loop, by any number of tasks."""
 
-    def __init__(self, kernel_id: str, messages: MessageFactory, link: Link) -> None:
+    def __init__(self, kernel_id: str, link: Link) -> None:
         self.kernel_id = kernel_id
-        self._messages = messages
         self._link = link
-        self._observer = Observer(messages.session_id)
+        self._routes = Routes(link)
+        self._observer = Observer(self._routes.sessions)
         self._dispatcher = Dispatcher()
         self._marker: _Marker | None = None
         self._gone: KernelGone | None = None
@@ -98,14 +99,15 @@ class KernelClient:
         gone.
         """
         messages = await MessageFactory.create(username)
-        link = Link(server, kernel_id, messages.session_id, reconnect_delays)
+        link = Link(server, kernel_id, messages, reconnect_delays)
         await link.open()
-        client = cls(kernel_id, messages, link)
+        client = cls(kernel_id, link)
         try:
             async with anyio.create_task_group() as tasks:
                 client._mark()
                 tasks.start_soon(client._receive_all)
                 tasks.start_soon(client._nudge)
+                tasks.start_soon(client._go_direct, server, username)
                 try:
                     with anyio.move_on_after(_MARKER_S):
                         while client._marker is not None:
@@ -115,15 +117,23 @@ class KernelClient:
                     await client.aclose()
                     tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            # The task group wraps what the caller's own block raised; the caller should not see that.
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
-            raise
+            raise sole_cause(group) from None
 
     @property
     def session_id(self) -> str:
         """The session in the headers of this client's requests."""
-        return self._messages.session_id
+        return self._routes.active.messages.session_id
+
+    @property
+    def route(self) -> RouteName:
+        """Where the next request goes: over the server's ``websocket``, or by ``zmq``, where no output is dropped."""
+        return self._routes.active.name
+
+    async def route_settled(self) -> RouteName:
+        """The route, once it is known whether this process can be reached by ZMQ."""
+        while not self._routes.settled and self._gone is None:
+            await self._changed.wait()
+        return self.route
 
     @property
     def gone(self) -> KernelGone | None:
@@ -191,7 +201,7 @@ class KernelClient:
         ``stop_on_error`` is always false: an error of ours must not throw away the human's queued cells.
         """
         self._check()
-        msg_id, frame = self._messages.execute_request(
+        msg_id, frame = self._routes.active.messages.execute_request(
             code,
             cell_id=cell_id,
             silent=silent,
@@ -201,7 +211,7 @@ class KernelClient:
             subshell_id=subshell_id,
         )
         self._dispatcher.add(Execution(msg_id, code, self.now()), on_message)
-        self._link.send(frame)
+        self._routes.active.send(frame)
         return msg_id
 
     def execution(self, msg_id: str) -> Execution:
@@ -218,7 +228,7 @@ class KernelClient:
         if execution is None or execution.prompt is None:
             raise KernelError("the kernel does not ask this agent for input")
         self._check()
-        self._link.send(self._messages.input_reply(execution.prompt.request, value))
+        self._routes.active.send(self._routes.active.messages.input_reply(execution.prompt.request, value))
         execution.answered()
 
     async def request(
@@ -235,9 +245,9 @@ class KernelClient:
         ``KernelError``: no reply within ``timeout`` seconds.  ``KernelDied``: there is no kernel, or it went away.
         """
         self._check()
-        msg_id, frame = self._messages.request(channel, msg_type, content or {}, subshell_id=subshell_id)
+        msg_id, frame = self._routes.active.messages.request(channel, msg_type, content or {}, subshell_id=subshell_id)
         request = self._dispatcher.add_request(msg_id, channel)
-        self._link.send(frame)
+        self._routes.active.send(frame)
         try:
             with anyio.move_on_after(timeout):
                 await request.done.wait()
@@ -272,9 +282,9 @@ class KernelClient:
         """Begin to find out what the kernel is past, on a fresh connection or with a new process."""
         if self._link.held:
             return
-        msg_id, frame = self._messages.request("shell", "kernel_info_request", {})
+        msg_id, frame = self._routes.active.messages.request("shell", "kernel_info_request", {})
         self._marker = _Marker(msg_id, self.now(), self._dispatcher.pending)
-        self._link.send(frame)
+        self._routes.active.send(frame)
         self._wake()
 
     async def _receive_all(self) -> None:
@@ -286,7 +296,10 @@ class KernelClient:
                 if reason:
                     self._announce(self._observer.gone(reason, final=True))
                     return
-                self._mark()
+                if self._routes.direct:  # the answer tells whether it still is the same process
+                    self._link.send(self._link.messages.request("shell", "kernel_info_request", {})[1])
+                else:
+                    self._mark()
 
     async def _nudge(self) -> None:
         """While the kernel is away, ask again and again for a sign of life."""
@@ -299,7 +312,7 @@ class KernelClient:
                     await self._until_released()
                 delay = min(2 * delay, _NUDGE_MAX_S)
                 if self._link.held and self._gone is None:
-                    self._link.send_past(self._messages.request("shell", "kernel_info_request", {})[1])
+                    self._link.send_past(self._link.messages.request("shell", "kernel_info_request", {})[1])
 
     async def _until_released(self) -> None:
         while self._link.held:
@@ -314,10 +327,34 @@ class KernelClient:
             _log.warning("a message of kernel %s was skipped: %s", self.kernel_id, error.message)
             self._announce([ConnectionGap()])
             return
-        self._announce(self._observer.receive(message, self.now()))
-        self._dispatcher.receive(message, self.now())
+        self._take(message, self._link)
+
+    def _take(self, message: Message, source: Route) -> None:
+        """Take in a message; every iopub message comes on both routes."""
+        active, process = source is self._routes.active, source is self._link
+        if active or process:
+            self._announce(self._observer.receive(message, self.now(), process=process, runs=active))
+        if not self._routes.is_twin(message, source):
+            self._dispatcher.receive(message, self.now())
         if self._marker is not None and message.parent_id == self._marker.msg_id and message.channel == "shell":
             self._pass_marker(self._marker)
+        self._switch()
+
+    async def _go_direct(self, server: Server, username: str) -> None:
+        """Try to reach the own sockets of each process of the kernel, one after the other."""
+        while True:
+            await self._until_released()
+            await self._routes.hold_direct(server, self.kernel_id, username, self._take, self._switch, self._until_free)
+
+    async def _until_free(self) -> None:
+        while self._is_foreign_busy() or self._dispatcher.pending:
+            await self._changed.wait()
+
+    def _switch(self) -> None:
+        """Send by ZMQ if nothing of ours is in progress; the marker finds out what was heard on neither route."""
+        if not self._dispatcher.pending and not self._link.held and self._routes.switch():
+            self._mark()
+        self._wake()
 
     def _pass_marker(self, marker: _Marker) -> None:
         self._marker = None
@@ -338,7 +375,7 @@ class KernelClient:
                     self._gone = None
                     self._link.release()
                     self._mark()
-                case ConnectionGap():
+                case ConnectionGap() if not self._routes.direct:
                     self._dispatcher.gap(self.now())
             for on_life in list(self._on_life):
                 call(on_life, event)
@@ -348,6 +385,7 @@ class KernelClient:
         """Nothing that was sent will be answered."""
         self._gone = gone if gone.final else None
         self._marker = None
+        self._routes.lose_process()
         self._link.drop_waiting()
         self._link.hold()
         self._dispatcher.gone(gone, self.now())

@@ -19,6 +19,7 @@ No I/O and no clock here.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from .execution import KernelGone
@@ -81,27 +82,37 @@ def is_rate_limit_notice(message: Message, session_id: str) -> bool:
 
 
 class Observer:
-    """Fed with every message that one client receives; ``session_id`` is that client's."""
+    """Fed with every message that one client receives; ``own`` holds that client's session ids, which may grow."""
 
-    def __init__(self, session_id: str) -> None:
-        self._session_id = session_id
+    def __init__(self, own: Collection[str]) -> None:
+        self._own = own
         self._foreign: dict[str, ForeignRun] = {}
         self._errors: dict[str, str] = {}
         self._kernel_session: str | None = None
         self._lost_session: str | None = None
         self._away = False
+        self._final = False
 
     @property
     def foreign(self) -> ForeignRun | None:
         """The foreign run that has been in progress longest."""
         return next(iter(self._foreign.values()), None)
 
-    def receive(self, message: Message, now: float) -> list[Event]:
-        """What this message tells, in order; ``now`` in monotonic seconds."""
-        events = self._watch_process(message)
+    def receive(self, message: Message, now: float, *, process: bool = True, runs: bool = True) -> list[Event]:
+        """What this message tells, in order; ``now`` in monotonic seconds.
+
+        Where messages come on two routes, which are not ordered against each other, each is asked for one thing:
+        about the ``process`` and its successor, or about foreign ``runs``.  That it goes away may be heard on both.
+        """
+        events = self._watch_process(message) if process else []
         if message.channel == "iopub":
-            events += self._watch_status(message)
-            if message.parent_type == "execute_request" and message.parent_session != self._session_id:
+            if process:
+                events += self._watch_status(message)
+            elif message.msg_type == "shutdown_reply":
+                if self._kernel_session is None and message.session != message.parent_session:
+                    self._kernel_session = message.session  # the other route may be far behind
+                events += self._watch_status(message)
+            if runs and message.parent_type == "execute_request" and message.parent_session not in self._own:
                 events += self._watch_foreign(message, now)
         return events
 
@@ -113,15 +124,16 @@ class Observer:
     def gone(self, reason: str, *, final: bool = False) -> list[Event]:
         """The kernel is known, from elsewhere perhaps, to have gone away.  Told once for each process."""
         ended = [event for run in list(self._foreign.values()) for event in self._end(run, died=True)]
-        if self._away and not final:
+        if self._final or (self._away and not final):
             return ended
+        self._final = final
         if not self._away:
             self._away, self._lost_session = True, self._kernel_session
         return [KernelGone(reason, final), *ended]
 
     def _watch_process(self, message: Message) -> list[Event]:
         session = message.session
-        if session in ("", self._session_id, message.parent_session):
+        if session in ("", message.parent_session) or session in self._own:
             return []
         events = self.gone("was restarted") if self._kernel_session not in (None, session) else []
         self._kernel_session = session

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import pairwise
@@ -81,17 +81,27 @@ def encode(message: Mapping[str, Any], channel: Channel) -> bytes:
 
 def decode(frame: bytes) -> Message:
     """The message in ``frame``.  ``RemoteProtocolError``: the frame is broken, truncated, or no v1 frame."""
+    return message_of(*parts_of(frame))
+
+
+def parts_of(frame: bytes) -> tuple[Channel, list[bytes]]:
+    """The channel, and header, parent header, metadata, content and buffers as they stand in ``frame``."""
     channel, *rest = _split(frame)
-    if len(rest) < len(_DICTS):
-        raise RemoteProtocolError(f"a kernel frame has {1 + len(rest)} parts where at least 5 are needed")
     name = channel.decode("ascii", "replace")
     if name not in get_args(Channel):
         raise RemoteProtocolError(f"a kernel frame names the unknown channel {name[:20]!r}")
-    header, parent, metadata, content = (_unpack(part, what) for part, what in zip(rest[:4], _DICTS, strict=True))
+    return cast("Channel", name), rest
+
+
+def message_of(channel: Channel, parts: Sequence[bytes]) -> Message:
+    """The message whose header, parent header, metadata, content and buffers these are; errors as ``decode``."""
+    if len(parts) < len(_DICTS):
+        raise RemoteProtocolError(f"a kernel message has {len(parts)} parts where at least 4 are needed")
+    header, parent, metadata, content = (_unpack(part, what) for part, what in zip(parts[:4], _DICTS, strict=True))
     for key in ("msg_id", "msg_type"):
         if not isinstance(header.get(key), str):
             raise RemoteProtocolError(f"the header of a kernel message has no {key}")
-    return Message(cast("Channel", name), header, parent, metadata, content, tuple(rest[4:]))
+    return Message(channel, header, parent, metadata, content, tuple(parts[4:]))
 
 
 def _join(parts: list[bytes]) -> bytes:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from textwrap import dedent
 from typing import Any
@@ -116,15 +116,49 @@ async def own_kernel(rest: httpx2.AsyncClient) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def client(jupyter: Server, shared_kernel: str) -> AsyncIterator[KernelClient]:
-    async with KernelClient.connect(jupyter, shared_kernel) as client:
+def far_server(jupyter: Server) -> Server:
+    """The server as one on another machine: there is nothing but its websocket."""
+    return replace(jupyter, runtime_dir=None)
+
+
+@pytest.fixture(params=["websocket", "zmq"])
+def connect(request: pytest.FixtureRequest, jupyter: Server, far_server: Server) -> Connect:
+    """``async with connect(kernel_id) as client``: once for each route to the kernel."""
+
+    @asynccontextmanager
+    async def connected(kernel_id: str, **options: Any) -> AsyncIterator[KernelClient]:
+        server = jupyter if request.param == "zmq" else far_server
+        async with KernelClient.connect(server, kernel_id, **options) as client:
+            await takes(client, request.param)
+            yield client
+
+    return connected
+
+
+async def takes(client: KernelClient, route: str) -> None:
+    """Wait for the choice of the route, and insist on it."""
+    with anyio.fail_after(DEADLINE_S):
+        assert await client.route_settled() == route
+
+
+@pytest.fixture
+async def client(connect: Connect, shared_kernel: str) -> AsyncIterator[KernelClient]:
+    """A client on the shared kernel, once for each route."""
+    async with connect(shared_kernel) as client:
         yield client
 
 
 @pytest.fixture
-async def human(jupyter: Server, shared_kernel: str) -> AsyncIterator[KernelClient]:
-    """A second client on the shared kernel, with a session of its own."""
-    async with KernelClient.connect(jupyter, shared_kernel, username="human") as client:
+async def far_client(far_server: Server, shared_kernel: str) -> AsyncIterator[KernelClient]:
+    """A client on the shared kernel that has nothing but the websocket."""
+    async with KernelClient.connect(far_server, shared_kernel) as client:
+        yield client
+
+
+@pytest.fixture
+async def human(far_server: Server, shared_kernel: str) -> AsyncIterator[KernelClient]:
+    """A second client on the shared kernel, with a session of its own; on the websocket, as a page."""
+    async with KernelClient.connect(far_server, shared_kernel, username="human") as client:
         yield client
 
 
@@ -245,10 +279,10 @@ async def test_a_foreign_cell_is_seen_and_waited_for(client: KernelClient, human
 
 
 async def test_a_cell_that_ran_before_we_came_is_waited_for(
-    jupyter: Server, shared_kernel: str, human: KernelClient, gate: Any
+    connect: Connect, shared_kernel: str, human: KernelClient, gate: Any
 ) -> None:
     await send(human, gate.code).prints("waiting")
-    async with KernelClient.connect(jupyter, shared_kernel) as late:
+    async with connect(shared_kernel) as late:
         assert late.foreign_busy is not None
         assert late.foreign_busy.code is None
         gate.open()
@@ -329,15 +363,15 @@ async def test_a_listeners_bug_does_not_stop_the_client(client: KernelClient) ->
     assert (await run(client, "2")).execution.state == "ok"
 
 
-async def test_dropped_output_is_noticed(client: KernelClient) -> None:
-    loud = await run(client, "for i in range(8): print('x' * 1_000_000, flush=True)")
-    assert any(is_rate_limit_notice(m, client.session_id) for m in loud.seen.messages)
-    quiet = await run(client, "import sys; print('IOPub message rate exceeded.', file=sys.stderr)")
-    assert not any(is_rate_limit_notice(m, client.session_id) for m in quiet.seen.messages)
+async def test_dropped_output_is_noticed(far_client: KernelClient) -> None:
+    loud = await run(far_client, "for i in range(8): print('x' * 1_000_000, flush=True)")
+    assert any(is_rate_limit_notice(m, far_client.session_id) for m in loud.seen.messages)
+    quiet = await run(far_client, "import sys; print('IOPub message rate exceeded.', file=sys.stderr)")
+    assert not any(is_rate_limit_notice(m, far_client.session_id) for m in quiet.seen.messages)
 
 
-async def test_a_kernel_that_dies_ends_what_is_pending(jupyter: Server, own_kernel: str) -> None:
-    async with KernelClient.connect(jupyter, own_kernel) as client:
+async def test_a_kernel_that_dies_ends_what_is_pending(connect: Connect, own_kernel: str) -> None:
+    async with connect(own_kernel) as client:
         back = anyio.Event()
         client.on_life(lambda event: back.set() if event == KernelBack() else None)
         dies = send(client, "import os; os._exit(1)")
@@ -351,9 +385,9 @@ async def test_a_kernel_that_dies_ends_what_is_pending(jupyter: Server, own_kern
 
 
 async def test_a_restart_ends_what_is_pending(
-    jupyter: Server, own_kernel: str, rest: httpx2.AsyncClient, gate: Any
+    connect: Connect, own_kernel: str, rest: httpx2.AsyncClient, gate: Any
 ) -> None:
-    async with KernelClient.connect(jupyter, own_kernel) as client:
+    async with connect(own_kernel) as client:
         pending = send(client, gate.code)
         await pending.prints("waiting")
         (await rest.post(f"api/kernels/{own_kernel}/restart")).raise_for_status()
@@ -364,9 +398,9 @@ async def test_a_restart_ends_what_is_pending(
 
 
 async def test_what_is_sent_in_the_midst_of_a_restart_waits_for_the_new_kernel(
-    jupyter: Server, own_kernel: str, rest: httpx2.AsyncClient
+    connect: Connect, own_kernel: str, rest: httpx2.AsyncClient
 ) -> None:
-    async with KernelClient.connect(jupyter, own_kernel) as client:
+    async with connect(own_kernel) as client:
         runs: list[Run] = []
         client.on_life(lambda event: runs.append(send(client, "print('heard')")))
         async with anyio.create_task_group() as tasks:
@@ -398,9 +432,9 @@ async def test_a_new_kernel_whose_first_words_are_lost_is_asked_to_speak_again(
 
 
 async def test_a_deleted_kernel_ends_what_is_pending_and_takes_nothing_more(
-    jupyter: Server, own_kernel: str, rest: httpx2.AsyncClient, gate: Any
+    connect: Connect, own_kernel: str, rest: httpx2.AsyncClient, gate: Any
 ) -> None:
-    async with KernelClient.connect(jupyter, own_kernel) as client:
+    async with connect(own_kernel) as client:
         pending = send(client, gate.code)
         await pending.prints("waiting")
         (await rest.delete(f"api/kernels/{own_kernel}")).raise_for_status()
@@ -418,14 +452,14 @@ def cut(client: KernelClient) -> None:
     connection.transport.abort()
 
 
-async def test_a_cut_socket_comes_back_and_the_reply_is_kept(client: KernelClient, gate: Any) -> None:
-    during = send(client, gate.code + "\nprint('end')\n6*7")
+async def test_a_cut_socket_comes_back_and_the_reply_is_kept(far_client: KernelClient, gate: Any) -> None:
+    during = send(far_client, gate.code + "\nprint('end')\n6*7")
     await during.prints("waiting")
-    cut(client)
+    cut(far_client)
     with anyio.fail_after(DEADLINE_S):
         await during.seen.until(lambda: ConnectionGap() in during.seen.events)
-    queued = send(client, "print('sent while away')")
-    assert not client.connected
+    queued = send(far_client, "print('sent while away')")
+    assert not far_client.connected
     gate.open()
     execution = await during.ends()
     assert (execution.state, execution.gap) == ("ok", True)
@@ -436,20 +470,22 @@ async def test_a_cut_socket_comes_back_and_the_reply_is_kept(client: KernelClien
     assert not queued.execution.gap
 
 
-async def test_an_end_that_fell_into_the_gap_is_found_out(client: KernelClient, human: KernelClient, gate: Any) -> None:
+async def test_an_end_that_fell_into_the_gap_is_found_out(
+    far_client: KernelClient, human: KernelClient, gate: Any
+) -> None:
     # With a human connected the server keeps nothing for us: the reply is lost for good.
-    during = send(client, gate.code)
+    during = send(far_client, gate.code)
     await during.prints("waiting")
-    client._link._delays = (0.0,)
+    far_client._link._delays = (0.0,)
     proceed = anyio.Event()
-    reopen = client._link.open
+    reopen = far_client._link.open
 
     async def open_later() -> None:
         await proceed.wait()
         await reopen()
 
-    client._link.open = open_later  # type: ignore[method-assign]
-    cut(client)
+    far_client._link.open = open_later  # type: ignore[method-assign]
+    cut(far_client)
     gate.open()
     await run(human, "1")  # behind our cell in the kernel's queue: ours has ended
     assert not during.execution.over
@@ -457,13 +493,13 @@ async def test_an_end_that_fell_into_the_gap_is_found_out(client: KernelClient, 
     execution = await during.ends()
     assert (execution.state, execution.gap) == ("died", True)
     assert "away" in execution.reason
-    assert (await run(client, "1+1")).execution.state == "ok"
+    assert (await run(far_client, "1+1")).execution.state == "ok"
 
 
 async def test_a_kernel_that_is_gone_after_the_cut_ends_what_is_pending(
-    jupyter: Server, own_kernel: str, rest: httpx2.AsyncClient, gate: Any
+    far_server: Server, own_kernel: str, rest: httpx2.AsyncClient, gate: Any
 ) -> None:
-    async with KernelClient.connect(jupyter, own_kernel) as client:
+    async with KernelClient.connect(far_server, own_kernel) as client:
         pending = send(client, gate.code)
         await pending.prints("waiting")
         connection = client._link.connection
@@ -477,16 +513,16 @@ async def test_a_kernel_that_is_gone_after_the_cut_ends_what_is_pending(
             send(client, "1")
 
 
-async def test_a_server_that_does_not_come_back_ends_what_is_pending(jupyter: Server, own_kernel: str) -> None:
-    async with KernelClient.connect(jupyter, own_kernel, reconnect_delays=()) as client:
+async def test_a_server_that_does_not_come_back_ends_what_is_pending(connect: Connect, own_kernel: str) -> None:
+    async with connect(own_kernel, reconnect_delays=()) as client:
         pending = send(client, "input()")
         await pending.reaches(lambda execution: execution.prompt is not None)
         cut(client)
         assert (await pending.ends()).state == "died"
 
 
-async def test_closing_twice_is_harmless_and_ends_what_is_pending(jupyter: Server, own_kernel: str) -> None:
-    async with KernelClient.connect(jupyter, own_kernel) as client:
+async def test_closing_twice_is_harmless_and_ends_what_is_pending(connect: Connect, own_kernel: str) -> None:
+    async with connect(own_kernel) as client:
         pending = send(client, "input()")
         await client.aclose()
         await client.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,7 +137,8 @@ async def test_the_running_server_is_found(jupyter: Server, jupyter_env: dict[st
 
 async def test_a_configured_server_is_not_searched_for(jupyter_env: dict[str, str]) -> None:
     server = configured("http://127.0.0.1:9/", "t")
-    assert await find_server(Settings(server=server), jupyter_env, CWD) == server
+    found = await find_server(Settings(server=server), jupyter_env, CWD)
+    assert found == replace(server, runtime_dir=runtime_dir(jupyter_env))
 
 
 async def test_a_server_that_does_not_answer_is_not_chosen(tmp_path: Path) -> None:

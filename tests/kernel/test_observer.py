@@ -42,7 +42,7 @@ def observe(observer: Observer, *messages: Message) -> list[Event]:
 
 
 def test_a_foreign_run_is_in_progress_from_busy_to_idle() -> None:
-    observer = Observer("ours")
+    observer = Observer({"ours"})
     assert observe(observer, status("busy", HUMAN)) == []
     assert observer.foreign is not None
     assert observer.foreign.code is None
@@ -56,13 +56,13 @@ def test_a_foreign_run_is_in_progress_from_busy_to_idle() -> None:
 
 def test_a_foreign_run_ends_with_the_name_of_its_error() -> None:
     error = iopub("error", {"ename": "KeyError"}, HUMAN)
-    *_, ended = observe(Observer("ours"), status("busy", HUMAN), INPUT, error, status("idle", HUMAN))
+    *_, ended = observe(Observer({"ours"}), status("busy", HUMAN), INPUT, error, status("idle", HUMAN))
     assert isinstance(ended, ForeignRunEnded)
     assert ended.error_name == "KeyError"
 
 
 def test_a_silent_foreign_run_is_busy_but_not_told() -> None:
-    observer = Observer("ours")
+    observer = Observer({"ours"})
     assert observe(observer, status("busy", HUMAN)) == []
     assert observer.foreign is not None
     assert observe(observer, status("idle", HUMAN)) == []
@@ -71,19 +71,19 @@ def test_a_silent_foreign_run_is_busy_but_not_told() -> None:
 
 @pytest.mark.parametrize("request_type", ["comm_msg", "debug_request", "kernel_info_request", "complete_request"])
 def test_only_code_makes_the_kernel_foreign_busy(request_type: str) -> None:
-    observer = Observer("ours")
+    observer = Observer({"ours"})
     observe(observer, status("busy", ("human", request_type)))
     assert observer.foreign is None
 
 
 def test_our_own_code_is_not_foreign() -> None:
-    observer = Observer("ours")
+    observer = Observer({"ours"})
     observe(observer, status("busy", OURS))
     assert observer.foreign is None
 
 
 def test_what_the_kernel_is_past_has_ended() -> None:
-    observer = Observer("ours")
+    observer = Observer({"ours"})
     observe(observer, status("busy", HUMAN), INPUT)
     assert observer.forget_before(1.0) == []
     assert len(observer.forget_before(1.5)) == 1
@@ -91,7 +91,7 @@ def test_what_the_kernel_is_past_has_ended() -> None:
 
 
 def test_a_restart_is_told_once_and_then_the_kernel_is_back() -> None:
-    observer = Observer("ours")
+    observer = Observer({"ours"})
     observe(observer, status("busy", HUMAN), INPUT)
     gone, ended = observe(observer, iopub("shutdown_reply", {"restart": True}, ("server", "shutdown_request")))
     assert gone == KernelGone("was restarted")
@@ -103,12 +103,12 @@ def test_a_restart_is_told_once_and_then_the_kernel_is_back() -> None:
 
 
 def test_another_kernel_session_is_a_restart_whatever_came_before() -> None:
-    events = observe(Observer("ours"), status("idle", HUMAN), status("busy", HUMAN, session="kernel-2"))
+    events = observe(Observer({"ours"}), status("idle", HUMAN), status("busy", HUMAN, session="kernel-2"))
     assert events == [KernelGone("was restarted"), KernelBack()]
 
 
 def test_a_new_process_is_back_only_when_iopub_brings_it() -> None:
-    observer = Observer("ours")
+    observer = Observer({"ours"})
     observe(observer, status("idle", HUMAN), iopub("shutdown_reply", {"restart": True}))
     assert observe(observer, iopub("error", {}, HUMAN)) == []  # the old process' last words
     reply = replace(iopub("kernel_info_reply", {}, OURS, session="kernel-2"), channel="shell")
@@ -117,23 +117,23 @@ def test_a_new_process_is_back_only_when_iopub_brings_it() -> None:
 
 
 def test_a_nameless_kernel_that_starts_was_restarted() -> None:
-    observer = Observer("ours")
+    observer = Observer({"ours"})
     observe(observer, status("busy", HUMAN, session="human"))
     assert observe(observer, status("starting", session="")) == [KernelGone("was restarted"), KernelBack()]
 
 
 def test_the_servers_own_messages_are_in_our_session_and_no_restart() -> None:
-    observer = Observer("ours")
+    observer = Observer({"ours"})
     assert observe(observer, status("idle", HUMAN), iopub("stream", {}, HUMAN, session="ours")) == []
 
 
 def test_a_kernel_that_repeats_its_parents_session_is_not_restarted_by_that() -> None:
     messages = [status("busy", parent, session=parent[0]) for parent in (HUMAN, ("other", "execute_request"), HUMAN)]
-    assert observe(Observer("ours"), *messages) == []
+    assert observe(Observer({"ours"}), *messages) == []
 
 
 def test_a_crash_is_told_by_the_server() -> None:
-    observer = Observer("ours")
+    observer = Observer({"ours"})
     observe(observer, status("idle", HUMAN))
     assert observe(observer, status("restarting", session="ours")) == [KernelGone("died and is being restarted")]
     assert observe(observer, status("starting", session="kernel-2")) == [KernelBack()]
@@ -143,7 +143,7 @@ def test_a_crash_is_told_by_the_server() -> None:
 
 
 def test_a_shut_down_kernel_is_gone_for_good() -> None:
-    [gone] = observe(Observer("ours"), iopub("shutdown_reply", {"restart": False}, ("server", "shutdown_request")))
+    [gone] = observe(Observer({"ours"}), iopub("shutdown_reply", {"restart": False}, ("server", "shutdown_request")))
     assert gone == KernelGone("was shut down", final=True)
 
 
