@@ -92,6 +92,11 @@ class Outputs:
         """The outputs as they are now, whether flushed or not."""
         return tuple(item.output() for item in self._items)
 
+    @property
+    def last(self) -> dict[str, Any] | None:
+        """The last output as it is now."""
+        return self._items[-1].output() if self._items else None
+
     def has_display(self, display_id: str) -> bool:
         """Whether an ``update_display_data`` for this id would change one of these outputs."""
         return bool(self._displays.get(display_id))

@@ -44,8 +44,12 @@ def build_server(agent: Agent) -> Server[Any]:
         tool = by_name.get(params.name)
         if tool is None:
             return _failure(f"There is no tool {params.name!r}. There are {', '.join(by_name)}.")
+
+        async def report(seconds: float, line: str) -> None:
+            await context.session.report_progress(seconds, message=line)
+
         try:
-            rendered = await tools.call(tool, params.arguments or {})
+            rendered = await tools.call(tool, params.arguments or {}, report)
             return CallToolResult(content=_content(rendered, agent.settings.limits))
         except CollabAgentError as exc:
             return _failure(str(exc)[: agent.settings.limits.result_chars])

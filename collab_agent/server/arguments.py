@@ -8,6 +8,7 @@ from typing import Any
 from mcp_types import Tool
 
 from ..errors import InvalidEdit
+from .progress import Report
 from .schema import properties
 
 MOST_WAIT_S = 3_600.0
@@ -16,7 +17,7 @@ MOST_WAIT_S = 3_600.0
 class Arguments:
     """One call's arguments; every getter raises ``InvalidEdit`` on a wrong value."""
 
-    def __init__(self, tool: Tool, given: Mapping[str, Any]) -> None:
+    def __init__(self, tool: Tool, given: Mapping[str, Any], report: Report | None = None) -> None:
         known = properties(tool)
         unknown = sorted(given.keys() - known.keys())
         if unknown:
@@ -24,6 +25,8 @@ class Arguments:
                 f"{tool.name} does not take {', '.join(map(repr, unknown))}. Nothing was done.",
                 f"It takes {', '.join(known)}.",
             )
+        self.report = report
+        """Tells the caller how it goes on."""
         self._tool = tool
         self._known = known
         self._given = {name: value for name, value in given.items() if value is not None}

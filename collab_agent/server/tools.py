@@ -15,6 +15,7 @@ from mcp_types import Tool
 from ..agent import Agent
 from ..errors import CollabAgentError, InvalidEdit
 from .arguments import Arguments
+from .progress import Report, reporting
 from .schema import EXECUTE, MODIFY, QUERY, SETUP
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Tools:
         self._limits = agent.settings.limits
         self._budget = self._limits.result_chars - SINCE_CHARS
 
-    async def call(self, tool: Tool, given: Mapping[str, Any]) -> Rendered:
-        """Do one call; a ``CollabAgentError`` carries the closing line, too."""
+    async def call(self, tool: Tool, given: Mapping[str, Any], report: Report | None = None) -> Rendered:
+        """Do one call; a ``CollabAgentError`` carries the closing line, too.  ``report`` hears what it waits for."""
         from ..notebook.render import Rendered
 
         handlers: dict[str, Callable[[Arguments], Awaitable[Rendered]]] = {
@@ -48,7 +49,7 @@ class Tools:
             MODIFY.name: self._modify,
             EXECUTE.name: self._execute,
         }
-        arguments = Arguments(tool, given)
+        arguments = Arguments(tool, given, report)
         try:
             rendered = await handlers[tool.name](arguments)
         except CollabAgentError as exc:
@@ -101,7 +102,10 @@ class Tools:
         try:
             client = await peer.ensure_kernel(kernel)
             busy = client.foreign_busy
-            state = "idle" if busy is None else f"busy with code of {peer.who_runs(busy)}"
+            state = "idle"
+            if busy is not None:
+                unknown = "starting, or busy with what began before you came"
+                state = f"busy with code of {peer.who_runs(busy)}" if busy.msg_id else unknown
         except CollabAgentError as exc:
             state = f"none ({exc.message})"
         here = "; ".join(reports.people(peer)) or "nobody else has shown up yet (an idle page does so every 15 s)"
@@ -171,26 +175,25 @@ class Tools:
         await peer.wait_for_people(PEOPLE_S)
         return Rendered("\n".join(reports.people(peer)) or "nobody else is here")
 
-    async def _variables(self, _arguments: Arguments) -> Rendered:
-        raise InvalidEdit(
-            "query=variables is not available yet. Nothing was asked of the kernel.",
-            'Look at one with execute_notebook_code(code="..."), which leaves no trace in the notebook.',
+    async def _variables(self, arguments: Arguments) -> Rendered:
+        from ..notebook.render import Rendered
+        from . import looking
+
+        limit = arguments.integer("limit", 1)
+        text = await looking.variables(
+            self._peer(arguments),
+            pattern=arguments.text("pattern"),
+            offset=arguments.integer("offset", 0) or 0,
+            limit=limit,
+            budget=self._budget if limit is None else MOST_CHARS,
         )
+        return Rendered(text)
 
     async def _inspect(self, arguments: Arguments) -> Rendered:
-        from ..notebook.plain import clean, clip
         from ..notebook.render import Rendered
+        from . import looking
 
-        peer, name = self._peer(arguments), arguments.text("pattern")
-        if not name:
-            raise InvalidEdit("query=inspect needs pattern, the name to look up. Nothing was asked.")
-        client = await peer.ensure_kernel()
-        content = {"code": name, "cursor_pos": len(name), "detail_level": 0}
-        reply = (await client.request("shell", "inspect_request", content, timeout=10)).content
-        text = reply.get("data", {}).get("text/plain", "") if reply.get("found") else ""
-        if not text:
-            return Rendered(f"the kernel knows nothing of {name!r}")
-        return Rendered(clip(clean(str(text)), self._budget, "the rest is in the kernel's own help"))
+        return Rendered(await looking.inspect(self._peer(arguments), arguments.text("pattern"), self._budget))
 
     async def _runs(self, arguments: Arguments) -> Rendered:
         from . import reports
@@ -198,7 +201,8 @@ class Tools:
         peer = self._peer(arguments)
         queue = peer.runs
         open_runs = [run for run in queue.all if not run.over]
-        await queue.wait(open_runs, arguments.number("wait_s", 0))
+        async with reporting(peer, open_runs, arguments.report):
+            await queue.wait(open_runs, arguments.number("wait_s", 0))
         listed = open_runs or queue.all[-(arguments.integer("limit", 1) or 10) :]
         return reports.runs(peer, listed, anyio.current_time(), self._budget, self._limits.images)
 
@@ -257,7 +261,8 @@ class Tools:
                 if refs is not None and any(ref == "all" or ":" in ref for ref in refs):
                     cells = peer.code_cells(cells)
                 started = await peer.run_cells(cells, stop_on_error=stop_on_error)
-        await self._wait(peer, started, wait_s)
+        async with reporting(peer, started, arguments.report):
+            await self._wait(peer, started, wait_s)
         shown = reports.runs(peer, started, anyio.current_time(), self._budget - len(report), self._limits.images)
         text = shown.text if started else "nothing to run: the edits touched no code cell"
         return Rendered(report + text, shown.images)
@@ -307,13 +312,20 @@ class Tools:
         run = peer.runs.reply(text)
         if run is None:
             return Rendered("no run of yours asks for input; nothing was sent")
-        await self._wait(peer, [run], arguments.number("wait_s", 30))
+        async with reporting(peer, [run], arguments.report):
+            await self._wait(peer, [run], arguments.number("wait_s", 30))
         return reports.runs(peer, [run], anyio.current_time(), self._budget, self._limits.images)
 
-    async def _install(self, _arguments: Arguments) -> Rendered:
-        raise InvalidEdit(
-            "action=install is not available yet. Nothing was installed.",
-            'Run a cell with "%pip install NAME": insert it with edits, so that the human sees it.',
+    async def _install(self, arguments: Arguments) -> Rendered:
+        from ..kernel import packages
+        from . import installing
+
+        peer, requirements = self._peer(arguments), packages.parse(arguments.raw("packages"))
+        run = await installing.begin(peer, requirements)
+        async with reporting(peer, [run], arguments.report):
+            await self._wait(peer, [run], arguments.number("wait_s", 30))
+        return await installing.report(
+            peer, run, requirements, record=arguments.flag("record", False), budget=self._budget
         )
 
 
