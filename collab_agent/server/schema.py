@@ -82,7 +82,8 @@ QUERY = Tool(
     name="query_notebook",
     description="Look at the notebook without touching it: outline (a line per cell), cells (full sources), outputs "
     "(in full, with images), search (regular expression), changes (what others did, as diffs), people (who is where), "
-    "inspect (documentation of a name), runs (your runs; wait_s waits for them), server (notebooks, kernels).",
+    "variables (of the kernel), inspect (documentation of a name), runs (your runs; wait_s waits for them), server "
+    "(notebooks, kernels).",
     input_schema={
         "type": "object",
         "properties": {
@@ -104,9 +105,12 @@ QUERY = Tool(
                 "default": "outline",
             },
             "cells": _CELLS,
-            "pattern": {"type": "string", "description": "search, outputs: regular expression. inspect: the name."},
+            "pattern": {
+                "type": "string",
+                "description": "search, outputs, variables: regular expression. inspect: name.",
+            },
             "offset": {"type": "integer", "minimum": 0, "default": 0, "description": "Where to go on."},
-            "limit": {"type": "integer", "minimum": 1, "description": "How many cells, lines or matches."},
+            "limit": {"type": "integer", "minimum": 1, "description": "How many cells, lines, matches or names."},
             "wait_s": {"type": "number", "minimum": 0, "default": 0, "description": "runs: wait this long for them."},
         },
     },
@@ -137,8 +141,8 @@ EXECUTE = Tool(
     name="execute_notebook_code",
     description="Run cells on the notebook's kernel, which the human shares: run (cells, or edits first and then the "
     "code cells they touched, or code aside, which leaves no trace in the notebook), interrupt (your own run), restart,"
-    " reply (answers input()). Returns after wait_s with what there is; a run goes on and its outputs land in the "
-    "notebook.",
+    " install (packages), reply (answers input()). Returns after wait_s with what there is; a run goes on and its "
+    "outputs land in the notebook.",
     input_schema={
         "type": "object",
         "properties": {
@@ -151,7 +155,16 @@ EXECUTE = Tool(
             "cells": _CELLS,
             "edits": _EDITS,
             "code": {"type": "string", "description": "run: code aside; its names stay, as in a console."},
-            "packages": {"type": "array", "items": {"type": "string"}, "description": "install: requirements."},
+            "packages": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "install: requirements, e.g. 'polars>=1'; into the kernel's own environment.",
+            },
+            "record": {
+                "type": "boolean",
+                "default": False,
+                "description": "install: also insert a visible %pip install cell (not run).",
+            },
             "reply": {"type": "string", "description": "reply: the answer."},
             "stop_on_error": {"type": "boolean", "default": True},
             "wait_s": {"type": "number", "minimum": 0, "default": 30},
