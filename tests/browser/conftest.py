@@ -5,13 +5,15 @@ Every page fails its test on an uncaught error and on every ``console.error``; n
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx2
 import pytest
 from mcp.client.client import Client
 from mcp_types import Implementation
@@ -43,6 +45,8 @@ FLAGS = [
 PATIENCE_MS = 30_000
 """A deadline, not a measure: the machine may be busy."""
 
+PutSettings = Callable[..., Awaitable[None]]
+
 EDITOR = "cell => { const c = cell.querySelector('.cm-content'); return (c.cmTile ?? c.cmView).view }"
 """JavaScript: a cell's element -> its CodeMirror view."""
 
@@ -68,7 +72,7 @@ class LabPage:
         workspace = f"test-{uuid.uuid4().hex[:8]}"
         url = f"{server.url}lab/workspaces/{workspace}/tree/{quote(path)}?token={server.token}&reset"
         await self.page.goto(url)
-        await self.page.locator(".jp-Notebook .jp-Cell .cm-content").first.wait_for()
+        await self.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         await self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
 
     def cell(self, index: int) -> Locator:
@@ -133,6 +137,10 @@ class LabPage:
     def flag(self, name: str) -> Locator:
         """The name pill of somebody else; it fades two seconds after they did something, and stays in the page."""
         return self.page.locator(".jp-remote-userFlag").filter(has_text=name)
+
+    def visible_flag(self, name: str) -> Locator:
+        """The name pill of somebody else while it is to be seen."""
+        return self.flag(name).and_(self.page.locator(":not(.jp-mod-idle)"))
 
     def tint(self, index: int) -> Locator:
         """The selections of somebody else in a cell."""
@@ -213,6 +221,22 @@ async def page(context: BrowserContext) -> AsyncIterator[LabPage]:
     made = LabPage(await context.new_page())
     yield made
     assert made.errors == []
+
+
+@pytest.fixture
+async def user_settings(jupyter: Server) -> AsyncIterator[PutSettings]:
+    """``await user_settings(plugin, name=value)``: what a page that is opened now finds in its user's settings."""
+    changed: set[str] = set()
+
+    async def put(plugin: str, **values: Any) -> None:
+        changed.add(plugin)
+        async with httpx2.AsyncClient(headers={"Authorization": f"token {jupyter.token}"}) as client:
+            url = f"{jupyter.url}lab/api/settings/{plugin}"
+            (await client.put(url, json={"raw": json.dumps(values)})).raise_for_status()
+
+    yield put
+    for plugin in changed:
+        await put(plugin)
 
 
 @pytest.fixture

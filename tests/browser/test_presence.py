@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.request import Request, urlopen
 
 import anyio
 import pytest
@@ -15,7 +13,7 @@ from playwright.async_api import Locator, expect
 from collab_agent.config import Identity, Server
 
 if TYPE_CHECKING:
-    from .conftest import Goose, LabPage
+    from .conftest import Goose, LabPage, PutSettings
 
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
 READABLE = 4.5
@@ -48,21 +46,11 @@ CONTRAST = """([text, ground]) => {
 
 
 @pytest.fixture(params=THEMES)
-async def theme(request: pytest.FixtureRequest, jupyter: Server) -> AsyncIterator[str]:
+async def theme(request: pytest.FixtureRequest, user_settings: PutSettings) -> str:
     """A page that is opened now has this theme."""
-    await _set_theme(jupyter, request.param)
-    yield request.param
-    await _set_theme(jupyter, THEMES[0])
-
-
-async def _set_theme(server: Server, theme: str) -> None:
-    def put() -> None:
-        url = f"{server.url}lab/api/settings/@jupyterlab/apputils-extension:themes"
-        body = json.dumps({"raw": json.dumps({"theme": theme})}).encode()
-        headers = {"Authorization": f"token {server.token}", "Content-Type": "application/json"}
-        urlopen(Request(url, body, headers, method="PUT")).close()
-
-    await anyio.to_thread.run_sync(put)
+    theme = str(request.param)
+    await user_settings("@jupyterlab/apputils-extension:themes", theme=theme)
+    return theme
 
 
 async def style(of: Locator, name: str) -> str:
@@ -152,7 +140,7 @@ async def test_caret_and_name_stand_in_the_cell_where_the_agent_works(
     await goose.setup(path)
     flag = page.flag("Goose")
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(has_been_visible, flag)
+        tasks.start_soon(page.visible_flag("Goose").wait_for)
         await goose.modify({"op": "replace", "cell": "#2", "old": "second", "new": "the_second"})
     await expect(page.caret(1)).to_have_count(1)
     assert await stands_at(flag, page.caret(1))
@@ -173,11 +161,6 @@ async def test_caret_and_name_stand_in_the_cell_where_the_agent_works(
     await expect(page.caret(2)).to_have_count(1)
     await expect(page.caret(1)).to_have_count(0)
     assert await stands_at(flag, page.caret(2))
-
-
-async def has_been_visible(flag: Locator) -> None:
-    """Returns once the name pill is to be seen: it fades after two seconds."""
-    await flag.and_(flag.page.locator(":not(.jp-mod-idle)")).wait_for()
 
 
 async def stands_at(flag: Locator, caret: Locator) -> bool:
@@ -282,9 +265,13 @@ async def test_two_agents_are_told_apart(
     await expect(page.collaborator("Cursor")).to_be_visible()
 
 
-async def test_the_page_is_as_quiet_without_an_agent(
+async def test_a_page_without_an_agent_is_quiet_and_its_errors_would_be_heard(
     jupyter: Server, new_notebook: Callable[..., str], page: LabPage
 ) -> None:
     """The control: nothing is filtered from what every other test here demands to be empty."""
     await page.goto(jupyter, new_notebook(["x = 1"]))
     assert page.errors == []
+    async with page.page.expect_event("pageerror"):
+        await page.page.evaluate("() => { console.error('said'); setTimeout(() => { throw new Error('thrown') }) }")
+    assert [text in error for text, error in zip(("said", "thrown"), page.errors, strict=True)] == [True, True]
+    page.errors.clear()
