@@ -283,7 +283,9 @@ class NotebookPeer:
         humans = [peer for peer in self.peers if not peer.is_agent]
         inside = [peer.name for peer in humans if cell is not None and peer.cell_id == cell.id]
         names = inside or [peer.name for peer in humans[:2] if len(humans) == 1]
-        name = " or ".join(names) or "somebody else"
+        if any(peer.is_agent and peer.name == run.username for peer in self.peers):
+            names = [run.username]  # agents sign their requests, pages do not
+        name = " or ".join(names) or run.username or "somebody else"
         return name if cell is None else f"{name} (cell {self.seen.short(cell.id, self.view)})"
 
     # Saving.

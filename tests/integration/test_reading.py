@@ -12,7 +12,7 @@ from PIL import Image
 from collab_agent.config import Server
 from collab_agent.testing import Human
 
-from .conftest import McpAgent, Notebook, mcp_agent_on
+from .conftest import McpAgent, Mode, Notebook, mcp_agent_on
 
 NOISE = dedent(
     """\
@@ -276,12 +276,12 @@ async def test_people_are_told_with_place_and_selection_after_an_idle_page_had_i
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_the_agent_is_called_as_its_client_is(jupyter: Server, notebook: Notebook, mode: str) -> None:
+async def test_the_agent_is_called_as_its_client_is(jupyter: Server, notebook: Notebook, mode: Mode) -> None:
     path = await notebook(["1"])
     async with Human.join_server(jupyter, path) as ada:
         for client, name in (("goose-desktop", "Goose"), ("claude-code", "Claude"), ("my tool", "My tool")):
-            async with mcp_agent_on(jupyter, name=client, mode=mode) as agent:  # type: ignore[arg-type]
+            async with mcp_agent_on(jupyter, name=client, mode=mode) as agent:
                 assert f"you are: {name}" in (await agent.setup(path)).text
-                names = [name]
-                await ada.wait_for(lambda names=names: [s["user"]["name"] for s in ada.peers().values()] == names)  # type: ignore[misc]
+                await ada.wait_for(lambda: len(ada.peers()) == 1)
+                assert [state["user"]["name"] for state in ada.peers().values()] == [name]
             await ada.wait_for(lambda: not ada.peers())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -76,14 +77,14 @@ async def page_on(server: Server, rest: Rest, path: str) -> AsyncIterator[Page]:
         yield Page(client)
 
 
-async def until_foreign(goose: McpAgent, *, busy: bool = True) -> None:
-    """Wait until the agent knows that somebody else's code runs, or no more."""
+async def until_foreign(goose: McpAgent) -> None:
+    """Wait until the agent knows which code of somebody else's runs."""
     kernel = kernel_of(goose)
     changed = anyio.Event()
     unsubscribe = kernel.on_foreign(lambda _event: changed.set())
     try:
         with anyio.fail_after(DEADLINE_S):
-            while (kernel.foreign_busy is not None) != busy:
+            while kernel.foreign_busy is None or kernel.foreign_busy.code is None:
                 await changed.wait()
                 changed = anyio.Event()
     finally:
@@ -140,7 +141,7 @@ async def test_a_kernel_is_started_where_the_human_has_none(
     mcp_agent: McpAgent, jupyter: Server, page: Rest, new_notebook: Callable[..., str]
 ) -> None:
     path = new_notebook(["1 + 1"])
-    assert "kernel: idle" in (await mcp_agent.setup(path)).text
+    assert re.search("^kernel: (idle|starting)", (await mcp_agent.setup(path)).text, re.M)
     (session,) = await page.sessions(path)
     assert "[result]\n2" in (await mcp_agent.run(cells="all")).body
     await mcp_agent.setup(path)  # twice is harmless
@@ -435,6 +436,24 @@ async def test_outputs_that_the_human_clears_while_it_runs_stay_cleared(
         assert printed(ada, 0) == "after\n"
 
 
+async def test_a_busy_kernel_is_told_on_opening(
+    mcp_agent: McpAgent, jupyter: Server, page: Rest, own_notebook: Notebook, gate: Gate
+) -> None:
+    path = await own_notebook(["1"])
+    async with page_on(jupyter, page, path) as mine, mcp_agent_on(jupyter) as first:
+        await first.setup(path)
+        human_run = mine.run(gate.code)
+        await until_foreign(first)
+        opened = await mcp_agent.setup(path)  # it has not seen that code begin
+        assert "kernel: starting, or busy with what began before you came" in opened.text
+        assert "kernel: busy with code of ada" in (await first.setup(path)).text
+        queued = await mcp_agent.run(cells=["#1"], wait_s=0)
+        assert state_of(queued.body) == "queued"
+        gate.open()
+        assert await mine.ends(human_run) == "ok"
+        assert "[result]\n1" in (await mcp_agent.query("runs", wait_s=30)).body
+
+
 async def test_the_agents_cells_wait_for_the_humans_code_and_are_never_interrupted_with_it(
     mcp_agent: McpAgent, jupyter: Server, page: Rest, own_notebook: Notebook, gate: Gate
 ) -> None:
@@ -459,6 +478,30 @@ async def test_the_agents_cells_wait_for_the_humans_code_and_are_never_interrupt
             assert "[result]\n'agent'" in (await mcp_agent.query("runs", wait_s=30)).body
             nothing = await mcp_agent.run(action="interrupt")
             assert "nothing was interrupted" in nothing.body
+
+
+async def test_two_agents_wait_for_each_other_and_interrupt_only_themselves(
+    mcp_agent: McpAgent, jupyter: Server, own_notebook: Notebook, gate: Gate
+) -> None:
+    path = await own_notebook([gate.code + "x = 'goose'", "x"])
+    async with Human.join_server(jupyter, path) as ada, mcp_agent_on(jupyter, name="Cursor") as cursor:
+        await mcp_agent.setup(path)
+        await cursor.setup(path)
+        await mcp_agent.run(cells=["#1"], wait_s=0)
+        await until_foreign(cursor)
+        await cursor.hears(lambda: cursor.peer().view.cells[0].running)
+        queued = await cursor.run(cells=["#2"], wait_s=0)
+        assert state_of(queued.body) == "queued"
+        assert "waits until the code of Goose (cell " in queued.body
+        refused = await cursor.refused("execute_notebook_code", cells=["#1"])
+        assert "is being run by Goose" in refused.text
+        dropped = await cursor.run(action="interrupt")
+        assert state_of(dropped.body) == "aborted"
+        await cursor.run(cells=["#2"], wait_s=0)
+        gate.open()
+        assert state_of((await mcp_agent.query("runs", wait_s=30)).body) == "ok"
+        assert "[result]\n'goose'" in (await cursor.query("runs", wait_s=30)).body
+        await ada.wait_for(lambda: cell(ada, 1)["execution_count"] == 2)
 
 
 async def test_an_interrupt_stops_the_agents_own_run(
