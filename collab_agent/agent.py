@@ -75,7 +75,9 @@ class Agent:
                 return self._open[path].what
             api = await self._connected()
             await api.create_notebook(path, kernel)
-            peer = NotebookPeer(JupyterHost(api, path, self.identity), path, self.identity, self.settings.limits)
+            host, settings = JupyterHost(api, path, self.identity), self.settings
+            trust = settings.trust_outputs
+            peer = NotebookPeer(host, path, self.identity, settings.limits, trust_outputs=trust)
             opened = _Open(peer)
             await self._start(opened.run)
             try:

@@ -83,11 +83,22 @@ def _server_options(to: argparse.ArgumentParser, *, is_default: bool = False) ->
         default=False if is_default else argparse.SUPPRESS,
         help="never start a JupyterLab of our own",
     )
+    to.add_argument(
+        "--trust-outputs",
+        action=argparse.BooleanOptionalAction,
+        default=True if is_default else argparse.SUPPRESS,
+        help="let pages show HTML, scripts and widgets of cells that the agent itself inserted (default: on)",
+    )
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """``--url``/``--token-file``, else ``JUPYTER_URL``/``JUPYTER_TOKEN``, else to be discovered."""
-    return Settings(server=_server(arguments), name=arguments.name, embedded=not arguments.no_embedded)
+    return Settings(
+        server=_server(arguments),
+        name=arguments.name,
+        embedded=not arguments.no_embedded,
+        trust_outputs=arguments.trust_outputs,
+    )
 
 
 def _server(arguments: argparse.Namespace) -> Server | None:

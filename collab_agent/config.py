@@ -107,4 +107,6 @@ class Settings:
     """The agent's display name; None: the MCP client's."""
     embedded: bool = True
     """Whether an embedded JupyterLab may be started where no server is found."""
+    trust_outputs: bool = True
+    """Whether pages shall trust the outputs of cells that the agent inserts: HTML, scripts and widgets live at once."""
     limits: Limits = Limits()

@@ -36,6 +36,9 @@ class Host(Protocol):
     async def kernel_id(self, kernel: str | None, *, human_here: bool) -> str:
         """The kernel of the human's session; one is started where there is none."""
 
+    async def lost_kernel(self, kernel_id: str) -> str:
+        """How the notebook came to have this kernel no more, completing "the kernel …"; empty while it has it."""
+
     def kernel_client(self, kernel_id: str) -> AbstractAsyncContextManager[KernelClient]:
         """A client of that kernel."""
 
@@ -73,6 +76,17 @@ class JupyterHost:
         """See ``Host``."""
         session = await self._api.ensure_session(self._path, kernel, wait_s=ADOPT_S if human_here else 0.0)
         return session.kernel.id
+
+    async def lost_kernel(self, kernel_id: str) -> str:
+        """See ``Host``."""
+        sessions = await self._api.sessions()
+        here = [session.kernel.id for session in sessions if session.path == self._path]
+        if kernel_id in here:
+            return ""
+        if here:
+            return "was replaced by another one"
+        gone = all(session.kernel.id != kernel_id for session in sessions) and not await self._api.has_kernel(kernel_id)
+        return "was shut down" if gone else ""
 
     def kernel_client(self, kernel_id: str) -> AbstractAsyncContextManager[KernelClient]:
         """See ``Host``."""

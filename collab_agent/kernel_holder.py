@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from .errors import KernelError, NoKernel
+from .errors import CollabAgentError, KernelError, NoKernel
 from .host import Host
 
 if TYPE_CHECKING:
     from .kernel.client import KernelClient
+    from .kernel.wire import Message
+
+WATCH_S = 1.0
+"""How often the server is asked, while a run is in progress, whether the notebook still has this kernel."""
 
 
 class KernelHolder:
@@ -19,6 +24,8 @@ class KernelHolder:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self.on_others: Callable[[Message], None] = lambda _message: None
+        """Is called for each iopub message that no execution of ours has caused."""
         self._id: str | None = None
         self._client: KernelClient | None = None
         self._done = anyio.Event()
@@ -53,6 +60,7 @@ class KernelHolder:
         async with self._host.kernel_client(kernel_id) as client:
             self._client = client
             unsubscribe = client.on_life(self._on_life)
+            client.on_others(self.on_others)
             try:
                 task_status.started()
                 await done.wait()
@@ -60,6 +68,26 @@ class KernelHolder:
                 unsubscribe()
                 if self._client is client:
                     self._client = None
+
+    async def watch(self, busy: Callable[[], Awaitable[None]]) -> None:
+        """While a run is in progress, notice that the kernel is gone where it says nothing; until cancelled.
+
+        The websocket stays open, and is silent, when the kernel is changed, deleted or culled (``facts/kernel.md``).
+        ``busy`` returns when a run is in progress.
+        """
+        while True:
+            await busy()
+            await anyio.sleep(WATCH_S)
+            client, kernel_id = self._client, self._id
+            if client is None or kernel_id is None or client.gone is not None:
+                continue
+            try:
+                reason = await self._host.lost_kernel(kernel_id)
+            except CollabAgentError:
+                continue  # the server is away: that is for the connections to find out
+            if reason and client.gone is None:
+                await client.aclose(reason)
+                self._lost = f"the kernel {reason}: all variables are gone"
 
     async def interrupt(self) -> None:
         """Interrupt whatever the kernel runs: whose it is must have been checked."""

@@ -34,7 +34,7 @@ from .room.provider import RoomProvider
 from .room.replica import RemoteChange, Replica
 from .run import Run
 from .runs import RunQueue
-from .saving import Saver
+from .saving import RunRoom, Saver
 
 if TYPE_CHECKING:
     from .kernel.client import KernelClient
@@ -57,14 +57,16 @@ class Edited:
 class NotebookPeer:
     """One agent in one notebook.  Made by ``collab_agent.join`` or ``NotebookPeer.joined``."""
 
-    def __init__(self, host: Host, path: str, identity: Identity, limits: Limits | None = None) -> None:
+    def __init__(
+        self, host: Host, path: str, identity: Identity, limits: Limits | None = None, *, trust_outputs: bool = True
+    ) -> None:
         self.path = path
         self.identity = identity
         self.limits = limits or Limits()
         self.seen = Seen()
         self.lock = anyio.Lock()
         """Serialises the calls of one client that change something."""
-        self._host = host
+        self._trust = trust_outputs
         self._room = RoomProvider(host.connect, self._on_event, self.limits)
         self._log = ChangeLog()
         self._joined_at = float("-inf")
@@ -77,14 +79,16 @@ class NotebookPeer:
         self._appearance = Appearance(self._room, identity, self.limits)
         self._kernel = KernelHolder(host)
         self.runs = RunQueue(
-            _RunRoom(self._room, self._saver, self._close_log),
+            RunRoom(self._room, self._saver, self._close_log),
             self._kernel.live,
             self._kernel.interrupt,
             flush_s=self.limits.flush_s,
+            trust=trust_outputs,
             on_start=self._appearance.show_running,
             label=lambda cell: self.seen.short(cell, self.view),
             who=self.who_runs,
         )
+        self._kernel.on_others = self.runs.on_others
 
     # Life.
 
@@ -112,6 +116,7 @@ class NotebookPeer:
                 async with anyio.create_task_group() as tasks:
                     self._tasks = tasks
                     tasks.start_soon(self.runs.work)
+                    tasks.start_soon(self._kernel.watch, self.runs.wait_busy)
                     tasks.start_soon(self._saver.autosave)
                     task_status.started()
                     await anyio.sleep_forever()
@@ -193,7 +198,7 @@ class NotebookPeer:
 
         def plan(replica: Replica) -> Sequence[Step]:
             peers = self.peers if "@" in repr(edits) else ()  # finding carets in long texts takes time
-            planner = Planner(replica, self.seen, peers, self.in_use)
+            planner = Planner(replica, self.seen, peers, self.in_use, trust=self._trust)
             plans.append(planner.plan(edits))
             self._close_log(plans[0].steps)
             return plans[0].steps
@@ -369,27 +374,6 @@ class NotebookPeer:
             except (KeyError, TypeError, ValueError, OverflowError):
                 continue
         return None
-
-
-class _RunRoom:
-    """The room for runs: what they write is ours, and is to be saved."""
-
-    def __init__(self, room: RoomProvider, saver: Saver, before: Callable[[Sequence[Step]], None]) -> None:
-        self._room = room
-        self._saver = saver
-        self._before = before
-
-    @property
-    def replica(self) -> Replica:
-        return self._room.replica
-
-    def write_soon(self, steps: Sequence[Step]) -> None:
-        self._before(steps)
-        self._room.write_soon(steps)
-        self._saver.changed(own=True)
-
-    async def wait_joined(self) -> None:
-        await self._room.wait_joined()
 
 
 def _alike(one: CellView | None, other: CellView) -> bool:

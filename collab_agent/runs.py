@@ -4,50 +4,38 @@ The theory.  A kernel runs one request after another, whoever sent it.  What is 
 an interrupt hits whatever runs.  So the agent's cells wait on *our* side while a human's code runs, and go to the
 kernel one by one; only so is an interrupt of the agent's never a human's.
 
-The agent is the one writer of the outputs of its own runs.  It writes every ``flush_s`` seconds, the cell found again
-by its id each time, and stops for good as soon as somebody else runs the same cell.
+How outputs get into the document is in ``run_writer``.
 
 Rules:
 
 * A run belongs to the notebook's task group, not to the call that asked for it: a call that ends loses no output.
 * The source is read and sent without an ``await`` in between.
-* A run is over on reply *and* idle; its last outputs, its count and ``idle`` are one transaction.
+* A run is over on reply *and* idle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .errors import CellBusy, CollabAgentError, KernelDied, RoomClosed
-from .notebook.outputs import Append, Op, Outputs
-from .notebook.steps import BeginRun, EndRun, Step, WriteOutputs
+from .errors import CellBusy, CollabAgentError, KernelDied
+from .kernel.observer import is_rate_limit_notice
+from .notebook.payload import NextInput, payloads
 from .run import Run, RunState
+from .run_writer import Room, RunWriter
 
 if TYPE_CHECKING:
     from .kernel.client import KernelClient
     from .kernel.observer import ForeignRun
-    from .room.replica import RemoteChange, Replica
+    from .kernel.wire import Message
+    from .room.replica import RemoteChange
 
 MOST_REMEMBERED = 200
 """Of how many runs the outputs are kept."""
-
-
-class Room(Protocol):
-    """What running needs of the room."""
-
-    @property
-    def replica(self) -> Replica:
-        """The live replica; ``RoomClosed`` while the room is away."""
-
-    def write_soon(self, steps: Sequence[Step]) -> object:
-        """Write without waiting for the echo."""
-
-    async def wait_joined(self) -> None:
-        """Return when the room is joined."""
+DROPPED = "the server dropped output that came too fast: what is shown is incomplete; print less, or to a file"
 
 
 @dataclass
@@ -66,6 +54,7 @@ class RunQueue:
         interrupt: Callable[[], Any],
         *,
         flush_s: float,
+        trust: bool = False,
         on_start: Callable[[str], None] = lambda _cell: None,
         label: Callable[[str], str] = lambda cell: cell[:8],
         who: Callable[[ForeignRun], str] = lambda run: run.username or "somebody else",
@@ -73,16 +62,15 @@ class RunQueue:
         self._room = room
         self._kernel = kernel
         self._interrupt_kernel = interrupt
-        self._flush_s = flush_s
         self._on_start = on_start
         self._label = label
         self._who = who
         self._queue: list[_Batch] = []
         self._changed = anyio.Event()
-        self._output_came = anyio.Event()
         self._numbers = 0
         self.all: list[Run] = []
         """Every run of this session, oldest first."""
+        self._writer = RunWriter(room, lambda: self.all, label, flush_s=flush_s, trust=trust)
 
     # For callers.
 
@@ -111,6 +99,11 @@ class RunQueue:
         with anyio.move_on_after(max(seconds, 0)):
             while not all(run.over for run in runs) and (even_for_input or self.asking is None):
                 await self._changed.wait()
+
+    async def wait_busy(self) -> None:
+        """Return when the kernel has, or is to have, a run of ours."""
+        while all(run.over for run in self.all):
+            await self._changed.wait()
 
     @property
     def asking(self) -> Run | None:
@@ -145,8 +138,10 @@ class RunQueue:
     def reply(self, text: str) -> Run | None:
         """Answer the kernel's pending ``input()``; None where nothing is asked."""
         run = self.asking
-        if run is not None and run.execution is not None:
+        prompt = None if run is None or run.execution is None else run.execution.prompt
+        if run is not None and run.execution is not None and prompt is not None:
             self._kernel().send_input_reply(text, run.execution.msg_id)
+            self._writer.feed(run, "stream", prompt.echo(text))
             run.prompt = None
             self._wake()
         return run
@@ -154,31 +149,22 @@ class RunQueue:
     # For the peer.
 
     def on_change(self, change: RemoteChange) -> None:
-        """Somebody else changed the document: whoever runs our cell anew owns its outputs from now on.
-
-        What is still queued has its turn, and its outputs, later.  A moved cell is another one, without ``[*]``.
-        """
-        for run in self.all:
-            if run.state != "running" or run.taken_over:
-                continue
-            if run.cell in change.began:
-                run.taken_over = True
-                run.notes.append("somebody else ran the cell meanwhile; its outputs are theirs")
-            elif run.cell in change.deleted:
-                run.written_version = -1
-                self._output_came.set()
+        """Somebody else changed the document."""
+        self._writer.on_change(change)
 
     def on_rejoined(self) -> None:
-        """The replica is a fresh one: write the outputs of what is still running again, from the start."""
-        for run in self.all:
-            if not run.over:
-                run.written_version = -1
-        self._output_came.set()
+        """The replica is a fresh one."""
+        self._writer.on_rejoined()
+
+    def on_others(self, message: Message) -> None:
+        """A message whose parent is no request of ours: it may still change what ours have shown."""
+        if message.msg_type == "update_display_data":
+            self._writer.update_display(message.content)
 
     async def work(self) -> None:
         """Run what is queued, one after another, until cancelled."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._flush_regularly)
+            tasks.start_soon(self._writer.flush_regularly)
             while True:
                 while not self._queue:
                     await self._changed.wait()
@@ -226,8 +212,7 @@ class RunQueue:
                 self._end(run, "aborted", "the cell is gone" if cell is None else "the cell is no code cell any more")
                 return
             run.source = cell.source
-            self._room.write_soon([BeginRun(run.cell)])
-            self._note_version(run)
+            self._writer.begin(run)
         else:
             run.source = run.code or ""
         aside = run.cell is None
@@ -243,8 +228,7 @@ class RunQueue:
                 on_message=lambda event: self._receive(run, event),
             )
         except CollabAgentError:
-            if run.cell is not None:
-                self._room.write_soon([EndRun(run.cell, None)])
+            self._writer.withdraw(run)
             raise
         run.execution = kernel.execution(msg_id)
         if run.cell is not None:
@@ -255,11 +239,11 @@ class RunQueue:
         """Take in one message of a run; also after its end, for threads print on."""
         kind, content = getattr(event, "msg_type", ""), getattr(event, "content", {})
         if kind == "update_display_data":
-            self._update_display(content)
+            self._writer.update_display(content)
         elif getattr(event, "channel", "") == "iopub":
-            run.outputs.feed(kind, content)
-            run.unwritten.append((kind, content))
-            self._output_came.set()
+            self._writer.feed(run, kind, content)
+            if is_rate_limit_notice(event, event.parent_session) and DROPPED not in run.notes:
+                run.notes.append(DROPPED)
         execution = run.execution
         if execution is not None:
             run.count = execution.execution_count
@@ -267,19 +251,12 @@ class RunQueue:
             if execution.over or run.prompt is not None:
                 self._wake()
 
-    def _update_display(self, content: Mapping[str, Any]) -> None:
-        display_id = content.get("transient", {}).get("display_id")
-        for run in self.all:
-            if isinstance(display_id, str) and run.outputs.has_display(display_id):
-                run.outputs.update_display(content)
-                run.unwritten.append(("update_display_data", content))
-                self._output_came.set()
-
     async def _finish(self, run: Run) -> None:
-        """Write what is left, the count and ``idle`` in one transaction, as soon as the room is there."""
+        """Take the reply in, have the end written, and say how it went."""
         execution = run.execution
         if execution is None:
             return
+        proposed: NextInput | None = None
         state: RunState = execution.state
         if not execution.over:
             state = "aborted"
@@ -288,87 +265,19 @@ class RunQueue:
             run.results = execution.reply.get("user_expressions") or {}
             if state == "ok" and any(each.get("status") == "error" for each in run.results.values()):
                 state = "error"  # the value of code aside is computed behind the code
+        if state == "ok":
+            for payload in payloads(execution.reply):
+                if isinstance(payload, NextInput):
+                    proposed = payload
+                else:
+                    self._writer.feed(run, "display_data", payload.content)
         if execution.gap:
             run.notes.append("the connection to the kernel was away meanwhile: outputs may be missing")
         run.count = execution.execution_count
-        if run.cell is not None and not run.taken_over:
-            with anyio.move_on_after(30):
-                while not self._write_end(run):
-                    await self._room.wait_joined()
+        await self._writer.finish(run, proposed)
         if state == "died":
             run.notes.append(f"the kernel {execution.reason or 'went away'}: its variables are gone")
         self._end(run, state)
-
-    def _write_end(self, run: Run) -> bool:
-        assert run.cell is not None
-        try:
-            replica = self._room.replica
-            cell = replica.cell(run.cell)
-            if cell is None:
-                run.notes.append("the cell was deleted while it ran; its outputs are in this answer only")
-                return True
-            if cell.source != run.source:
-                run.notes.append("the cell's text was changed while it ran; this is the result of the earlier text")
-            self._room.write_soon([*self._output_steps(run), EndRun(run.cell, run.count)])
-            self._note_version(run)
-        except RoomClosed:
-            return False
-        return True
-
-    # Outputs.
-
-    async def _flush_regularly(self) -> None:
-        """Write at most every ``flush_s``: each write is one broadcast, one row in the store, one drawing per page."""
-        while True:
-            await self._output_came.wait()
-            self._output_came = anyio.Event()
-            await anyio.sleep(self._flush_s)
-            for run in self.all:
-                if run.cell is None or run.taken_over or run.state == "queued":
-                    continue
-                if run.unwritten or run.written_version < 0:
-                    self._flush(run)
-
-    def _flush(self, run: Run) -> None:
-        try:
-            steps = self._output_steps(run)
-            if steps:
-                self._room.write_soon(steps)
-                self._note_version(run)
-        except RoomClosed:
-            run.written_version = -1
-
-    def _output_steps(self, run: Run) -> list[Step]:
-        """What is to be written of a run's outputs; mends or gives up where somebody else changed them."""
-        assert run.cell is not None
-        replica = self._room.replica
-        cell = replica.cell(run.cell)
-        if cell is None or cell.type != "code":
-            run.unwritten.clear()
-            return []
-        if cell.outputs_version != run.written_version:
-            if run.over:
-                run.taken_over = True  # the cell has gone on to other outputs
-                return []
-            if run.written_version >= 0 and cell.outputs_version and not replica.output_count(run.cell):
-                self._start_over(run)  # the human cleared the cell: only what is new goes on
-            else:
-                run.outputs.flush()
-                run.unwritten.clear()
-                whole: tuple[Op, ...] = tuple(Append(dict(output)) for output in run.outputs.state)
-                return [BeginRun(run.cell), WriteOutputs(run.cell, whole)]
-        run.unwritten.clear()
-        ops = run.outputs.flush()
-        return [WriteOutputs(run.cell, ops)] if ops else []
-
-    def _start_over(self, run: Run) -> None:
-        run.outputs = Outputs()
-        for kind, content in run.unwritten:
-            run.outputs.feed(kind, content)
-
-    def _note_version(self, run: Run) -> None:
-        cell = self._room.replica.cell(run.cell or "")
-        run.written_version = -1 if cell is None else cell.outputs_version
 
     # Bookkeeping.
 

@@ -8,7 +8,7 @@ save anyway, but steady output starves its timer).  A RAW save's "success" prove
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -17,8 +17,10 @@ from .config import Limits
 from .errors import CollabAgentError, SaveFailed
 from .host import Host
 from .notebook.model import CellView, NotebookView
+from .notebook.steps import Step
 from .room.presence import AGENT_KEY
 from .room.provider import RoomProvider
+from .room.replica import Replica
 
 AUTOSAVE_S = 1.0
 """How long after an own change the server is asked to save."""
@@ -117,3 +119,27 @@ def _same(mine: CellView, theirs: Mapping[str, Any], with_ids: bool) -> bool:
 def _source(cell: Mapping[str, Any]) -> str:
     source = cell.get("source", "")
     return "".join(source) if isinstance(source, list) else str(source)
+
+
+class RunRoom:
+    """The room for runs: what they write is ours, and is to be saved."""
+
+    def __init__(self, room: RoomProvider, saver: Saver, before: Callable[[Sequence[Step]], None]) -> None:
+        self._room = room
+        self._saver = saver
+        self._before = before
+
+    @property
+    def replica(self) -> Replica:
+        """The live replica; ``RoomClosed`` while the room is away."""
+        return self._room.replica
+
+    def write_soon(self, steps: Sequence[Step]) -> None:
+        """Write without waiting for the echo."""
+        self._before(steps)
+        self._room.write_soon(steps)
+        self._saver.changed(own=True)
+
+    async def wait_joined(self) -> None:
+        """Return when the room is joined."""
+        await self._room.wait_joined()

@@ -66,6 +66,10 @@ class SessionsApi(ContentsApi):
             await self.delete_session(ours.id)
         return chosen
 
+    async def has_kernel(self, kernel_id: str) -> bool:
+        """Whether the server still has this kernel."""
+        return (await self._rest.request("GET", f"api/kernels/{quote_path(kernel_id)}", accept=(404,))).is_success
+
     async def interrupt(self, kernel_id: str) -> None:
         """Interrupt whatever the kernel is running, whoever's it is.  Raises NoKernel if it is gone."""
         await self._kernel_action(kernel_id, "interrupt")

@@ -21,15 +21,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
 
 from ..config import Server
-from ..errors import KernelDied, KernelError, RemoteProtocolError, sole_cause
+from ..errors import KernelError, RemoteProtocolError, sole_cause
 from .channel import Link
-from .dispatch import Dispatcher, OnMessage, call
+from .dispatch import Dispatcher, Marker, OnMessage, call, died
 from .execution import ConnectionGap, Execution, KernelGone
 from .messages import MessageFactory
 from .observer import (
@@ -58,14 +57,6 @@ _MARKER_S = 1.0
 _NUDGE_S, _NUDGE_MAX_S = 0.5, 8.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Marker:
-    msg_id: str
-    sent: float
-    before: frozenset[str]
-    """Our executions that were pending when it was sent."""
-
-
 class KernelClient:
     """One client of one kernel.  Made by ``connect``; used from one event loop, by any number of tasks."""
 
@@ -75,7 +66,7 @@ class KernelClient:
         self._routes = Routes(link)
         self._observer = Observer(self._routes.sessions)
         self._dispatcher = Dispatcher()
-        self._marker: _Marker | None = None
+        self._marker: Marker | None = None
         self._gone: KernelGone | None = None
         self._closed = False
         self._changed = anyio.Event()
@@ -182,6 +173,15 @@ class KernelClient:
         self._on_life.append(listener)
         return lambda: self._on_life.remove(listener)
 
+    def on_others(self, listener: Callable[[Message], None]) -> None:
+        """Call ``listener`` for each iopub message that no execution of this client has caused."""
+        self._dispatcher.on_others(listener)
+
+    def send(self, channel: Channel, msg_type: str, content: Mapping[str, Any]) -> None:
+        """Send a message that has no reply.  ``KernelDied``: there is no kernel."""
+        self._check()
+        self._routes.active.send(self._routes.active.messages.request(channel, msg_type, content)[1])
+
     def send_execute(
         self,
         code: str,
@@ -249,26 +249,16 @@ class KernelClient:
         request = self._dispatcher.add_request(msg_id, channel)
         self._routes.active.send(frame)
         try:
-            with anyio.move_on_after(timeout):
-                await request.done.wait()
+            return await request.answer(msg_type, timeout)
         finally:
             self._dispatcher.forget(msg_id)
-        if request.reply is not None:
-            return request.reply
-        if request.gone is not None:
-            raise _died(request.gone)
-        raise KernelError(
-            f"the kernel did not answer {msg_type} within {timeout:g} s",
-            "It is busy or stuck: query_notebook(query='runs') says what runs.",
-        )
 
-    async def aclose(self) -> None:
+    async def aclose(self, reason: str = "was left by this agent") -> None:
         """Close the socket; what is pending counts as lost.  Twice is harmless."""
         if self._closed:
             return
         self._closed = True
         self._scope.cancel()
-        reason = "was left by this agent"
         self._observer.gone(reason, final=True)
         self._lose(KernelGone(reason, final=True))
         self._wake()
@@ -276,14 +266,14 @@ class KernelClient:
 
     def _check(self) -> None:
         if self._gone is not None:
-            raise _died(self._gone)
+            raise died(self._gone)
 
     def _mark(self) -> None:
         """Begin to find out what the kernel is past, on a fresh connection or with a new process."""
         if self._link.held:
             return
         msg_id, frame = self._routes.active.messages.request("shell", "kernel_info_request", {})
-        self._marker = _Marker(msg_id, self.now(), self._dispatcher.pending)
+        self._marker = Marker(msg_id, self.now(), self._dispatcher.pending)
         self._routes.active.send(frame)
         self._wake()
 
@@ -334,7 +324,7 @@ class KernelClient:
         active, process = source is self._routes.active, source is self._link
         if active or process:
             self._announce(self._observer.receive(message, self.now(), process=process, runs=active))
-        if not self._routes.is_twin(message, source):
+        if self._routes.counts(message, source):
             self._dispatcher.receive(message, self.now())
         if self._marker is not None and message.parent_id == self._marker.msg_id and message.channel == "shell":
             self._pass_marker(self._marker)
@@ -356,7 +346,7 @@ class KernelClient:
             self._mark()
         self._wake()
 
-    def _pass_marker(self, marker: _Marker) -> None:
+    def _pass_marker(self, marker: Marker) -> None:
         self._marker = None
         self._dispatcher.past(marker.before, self.now())
         self._announce(self._observer.forget_before(marker.sent))
@@ -393,7 +383,3 @@ class KernelClient:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
-
-
-def _died(gone: KernelGone) -> KernelDied:
-    return KernelDied(f"the kernel {gone.reason}", "Call setup_notebook again: it takes or starts a kernel.")

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import anyio
 
+from ..errors import KernelDied, KernelError
 from .execution import ConnectionGap, EndLost, Execution, KernelGone, Received
 from .wire import Channel, Message
 
@@ -30,6 +31,34 @@ class Request:
     reply: Message | None = None
     gone: KernelGone | None = None
 
+    async def answer(self, msg_type: str, timeout: float) -> Message:
+        """The reply.  ``KernelError``: none within ``timeout`` seconds.  ``KernelDied``: the kernel went away."""
+        with anyio.move_on_after(timeout):
+            await self.done.wait()
+        if self.reply is not None:
+            return self.reply
+        if self.gone is not None:
+            raise died(self.gone)
+        raise KernelError(
+            f"the kernel did not answer {msg_type} within {timeout:g} s",
+            "It is busy or stuck: query_notebook(query='runs') says what runs.",
+        )
+
+
+def died(gone: KernelGone) -> KernelDied:
+    """The error for whoever needs the kernel that has gone away."""
+    return KernelDied(f"the kernel {gone.reason}", "Call setup_notebook again: it takes or starts a kernel.")
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A ``kernel_info_request`` whose answer proves that the kernel is past all that was sent before it."""
+
+    msg_id: str
+    sent: float
+    before: frozenset[str]
+    """Our executions that were pending when it was sent."""
+
 
 @dataclass(slots=True)
 class _Route:
@@ -44,6 +73,7 @@ class Dispatcher:
         self._routes: dict[str, _Route] = {}
         self._pending: dict[str, _Route] = {}
         self._requests: dict[str, Request] = {}
+        self._on_others: list[Callable[[Message], None]] = []
 
     @property
     def pending(self) -> frozenset[str]:
@@ -71,6 +101,10 @@ class Dispatcher:
         for table in (self._routes, self._pending, self._requests):
             table.pop(msg_id, None)
 
+    def on_others(self, listener: Callable[[Message], None]) -> None:
+        """Call ``listener`` for each iopub message that no execution of ours has caused."""
+        self._on_others.append(listener)
+
     def receive(self, message: Message, now: float) -> None:
         route = self._routes.get(message.parent_id)
         request = self._requests.get(message.parent_id)
@@ -79,6 +113,9 @@ class Dispatcher:
         elif request is not None and request.channel == message.channel and message.msg_type.endswith("_reply"):
             request.reply = message
             request.done.set()
+        elif message.channel == "iopub":
+            for listener in self._on_others:
+                call(listener, message)
 
     def gap(self, now: float) -> None:
         """The connection was away: everything pending may miss something."""

@@ -64,6 +64,10 @@ class Prompt:
     password: bool
     request: Message
 
+    def echo(self, answer: str) -> dict[str, str]:
+        """What people are to see of it once it is answered, as the content of a ``stream``: as JupyterLab does."""
+        return {"name": "stdin", "text": f"{self.text}{'········' if self.password else answer}\n"}
+
 
 @dataclass(slots=True)
 class Execution:

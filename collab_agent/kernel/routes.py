@@ -57,9 +57,14 @@ class Routes:
         """Whether requests take the kernel's own sockets."""
         return self.active is not self._link
 
-    def is_twin(self, message: Message, source: Route) -> bool:
-        """Whether a message belongs to a request that was sent on another route, where it comes, too."""
-        return message.parent_session in self.sessions - {source.messages.session_id}
+    def counts(self, message: Message, source: Route) -> bool:
+        """Whether a message is to be taken from this route: iopub messages come on both.
+
+        What a request of ours causes is taken from the request's own route, all else from the one in use.
+        """
+        if message.parent_session in self.sessions:
+            return message.parent_session == source.messages.session_id
+        return source is self.active
 
     def switch(self) -> bool:
         """Send directly from now on; false if that is not possible (yet), or so already."""

@@ -44,6 +44,8 @@ class Planner:
     peers: Sequence[PeerView] = ()
     in_use: Callable[[str], str] = lambda _cell: ""
     new_id: Callable[[], str] = lambda: str(uuid4())
+    trust: bool = False
+    """Whether pages shall trust the outputs of code cells that the agent itself inserts."""
     _view: NotebookView = field(init=False)
     _steps: list[st.Step] = field(default_factory=list)
     _done: list[Done] = field(default_factory=list)
@@ -164,7 +166,7 @@ class Planner:
         cell = CellView(new, edit.type, edit.source)
         order.insert(index, new)
         self._drafts[new] = Draft(cell, edit.source, edit.source)
-        self._steps.append(st.InsertCell(new, index, edit.type, edit.source))
+        self._steps.append(st.InsertCell(new, index, edit.type, edit.source, self.trust and edit.type == "code"))
         self._wanted[new] = edit.source
         self._done.append(Done("insert", new, made=new))
         if edit.after:

@@ -23,12 +23,16 @@ class SpliceSource:
 
 @dataclass(frozen=True, slots=True)
 class InsertCell:
-    """Insert a new cell so that it stands at ``index`` (0 is the first)."""
+    """Insert a new cell so that it stands at ``index`` (0 is the first).
+
+    ``trusted``: a page shows its rich outputs, scripts and widgets too, at once; pages read this once, at insertion.
+    """
 
     cell: str
     index: int
     type: CellType
     source: str
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +88,4 @@ class EndRun:
     count: int | None
 
 
-Step = (
-    SpliceSource
-    | InsertCell
-    | DeleteCell
-    | MoveCell
-    | RetypeCell
-    | ClearCell
-    | BeginRun
-    | WriteOutputs
-    | EndRun
-)
+Step = SpliceSource | InsertCell | DeleteCell | MoveCell | RetypeCell | ClearCell | BeginRun | WriteOutputs | EndRun

@@ -223,8 +223,9 @@ class Replica:
         match step:
             case st.SpliceSource(cell, splices):
                 inserted += self._splice(cell, splices)
-            case st.InsertCell(cell, index, type_, source):
-                value: dict[str, Any] = {"id": cell, "cell_type": type_, "source": source, "metadata": {}}
+            case st.InsertCell(cell, index, type_, source, trusted):
+                metadata = {"trusted": True} if trusted else {}
+                value: dict[str, Any] = {"id": cell, "cell_type": type_, "source": source, "metadata": metadata}
                 if type_ == "code":
                     value |= {"outputs": [], "execution_count": None}
                 text = self._insert(index, value)

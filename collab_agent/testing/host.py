@@ -24,6 +24,10 @@ class RoomHost:
         """There is none."""
         return _no_kernel()
 
+    async def lost_kernel(self, kernel_id: str) -> str:
+        """There is none to lose."""
+        return ""
+
     def kernel_client(self, kernel_id: str) -> AbstractAsyncContextManager[Any]:
         """There is none."""
         return _no_kernel()

@@ -1,0 +1,207 @@
+"""Writes what the agent's runs print and show into the shared document.
+
+The agent is the one writer of the outputs of its own runs.  It writes every ``flush_s`` seconds, the cell found again
+by its id each time, and stops for good as soon as somebody else runs the same cell.  The last outputs of a run, its
+count and ``idle`` are one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid4
+
+import anyio
+
+from .errors import RoomClosed
+from .notebook.outputs import Append, Op, Outputs
+from .notebook.payload import NextInput, place
+from .notebook.plain import clean, clip
+from .notebook.steps import BeginRun, EndRun, InsertCell, Step, WriteOutputs
+from .run import Run
+
+if TYPE_CHECKING:
+    from .room.replica import RemoteChange, Replica
+
+PROPOSED_CHARS = 1_000
+
+
+class Room(Protocol):
+    """What running needs of the room."""
+
+    @property
+    def replica(self) -> Replica:
+        """The live replica; ``RoomClosed`` while the room is away."""
+
+    def write_soon(self, steps: Sequence[Step]) -> object:
+        """Write without waiting for the echo."""
+
+    async def wait_joined(self) -> None:
+        """Return when the room is joined."""
+
+
+class RunWriter:
+    """The outputs of one agent's runs in one notebook.  ``flush_regularly`` must run beside the runs."""
+
+    def __init__(
+        self,
+        room: Room,
+        runs: Callable[[], Sequence[Run]],
+        label: Callable[[str], str],
+        *,
+        flush_s: float,
+        trust: bool = False,
+    ) -> None:
+        self._room = room
+        self._runs = runs
+        self._label = label
+        self._flush_s = flush_s
+        self._trust = trust
+        self._came = anyio.Event()
+
+    def begin(self, run: Run) -> None:
+        """Clear the cell and mark it as running."""
+        if run.cell is not None:
+            self._room.write_soon([BeginRun(run.cell)])
+            self._note_version(run)
+
+    def withdraw(self, run: Run) -> None:
+        """It was not sent after all."""
+        if run.cell is not None:
+            self._room.write_soon([EndRun(run.cell, None)])
+
+    def feed(self, run: Run, kind: str, content: Mapping[str, Any]) -> None:
+        """Take in one output message of a run."""
+        run.outputs.feed(kind, content)
+        run.unwritten.append((kind, content))
+        self._came.set()
+
+    def update_display(self, content: Mapping[str, Any]) -> None:
+        """Take in an ``update_display_data`` of whatever request: of ours, of code aside, or of somebody else's."""
+        display_id = (content.get("transient") or {}).get("display_id")
+        for run in self._runs():
+            if isinstance(display_id, str) and run.outputs.has_display(display_id):
+                run.outputs.update_display(content)
+                run.unwritten.append(("update_display_data", content))
+                self._came.set()
+
+    def on_change(self, change: RemoteChange) -> None:
+        """Somebody else changed the document: whoever runs our cell anew owns its outputs from now on.
+
+        What is still queued has its turn, and its outputs, later.  A moved cell is another one, without ``[*]``.
+        """
+        for run in self._runs():
+            if run.state != "running" or run.taken_over:
+                continue
+            if run.cell in change.began:
+                run.taken_over = True
+                run.notes.append("somebody else ran the cell meanwhile; its outputs are theirs")
+            elif run.cell in change.deleted:
+                run.written_version = -1
+                self._came.set()
+
+    def on_rejoined(self) -> None:
+        """The replica is a fresh one: write the outputs of what is still running again, from the start."""
+        for run in self._runs():
+            if not run.over:
+                run.written_version = -1
+        self._came.set()
+
+    async def finish(self, run: Run, proposed: NextInput | None) -> None:
+        """Write what is left, the count and ``idle`` in one transaction, as soon as the room is there."""
+        if run.cell is not None and not run.taken_over:
+            with anyio.move_on_after(30):
+                while not self._write_end(run):
+                    await self._room.wait_joined()
+        if proposed is not None:
+            self._propose(run, proposed)
+
+    def _write_end(self, run: Run) -> bool:
+        assert run.cell is not None
+        try:
+            replica = self._room.replica
+            cell = replica.cell(run.cell)
+            if cell is None:
+                run.notes.append("the cell was deleted while it ran; its outputs are in this answer only")
+                return True
+            if cell.source != run.source:
+                run.notes.append("the cell's text was changed while it ran; this is the result of the earlier text")
+            self._room.write_soon([*self._output_steps(run), EndRun(run.cell, run.count)])
+            self._note_version(run)
+        except RoomClosed:
+            return False
+        return True
+
+    def _propose(self, run: Run, proposed: NextInput) -> None:
+        """Write the code that the kernel proposes, or show it where there is no place for it."""
+        step = None
+        try:
+            if run.cell is not None:
+                view = self._room.replica.view
+                step = place(proposed, view, run.cell, run.source, str(uuid4()), trusted=self._trust)
+            if step is not None:
+                self._room.write_soon([step])
+        except RoomClosed:
+            step = None
+        if isinstance(step, InsertCell):
+            changed = " (the cell itself was changed meanwhile)" if proposed.replace else ""
+            run.notes.append(f"it put code into a new cell below, {self._label(step.cell)}{changed}; that was not run")
+        elif step is not None:
+            run.notes.append("it replaced the cell's own text; the new text was not run")
+        else:
+            text = clip(clean(proposed.text), PROPOSED_CHARS, "the rest was cut")
+            run.notes.append(f"it proposes code for a new cell, which was not inserted:\n{text}")
+
+    async def flush_regularly(self) -> None:
+        """Write at most every ``flush_s``: each write is one broadcast, one row in the store, one drawing per page."""
+        while True:
+            await self._came.wait()
+            self._came = anyio.Event()
+            await anyio.sleep(self._flush_s)
+            for run in self._runs():
+                if run.cell is None or run.taken_over or run.state == "queued":
+                    continue
+                if run.unwritten or run.written_version < 0:
+                    self._flush(run)
+
+    def _flush(self, run: Run) -> None:
+        try:
+            steps = self._output_steps(run)
+            if steps:
+                self._room.write_soon(steps)
+                self._note_version(run)
+        except RoomClosed:
+            run.written_version = -1
+
+    def _output_steps(self, run: Run) -> list[Step]:
+        """What is to be written of a run's outputs; mends or gives up where somebody else changed them."""
+        assert run.cell is not None
+        replica = self._room.replica
+        cell = replica.cell(run.cell)
+        if cell is None or cell.type != "code":
+            run.unwritten.clear()
+            return []
+        if cell.outputs_version != run.written_version:
+            if run.over:
+                run.taken_over = True  # the cell has gone on to other outputs
+                return []
+            if run.written_version >= 0 and cell.outputs_version and not replica.output_count(run.cell):
+                _start_over(run)  # the human cleared the cell: only what is new goes on
+            else:
+                run.outputs.flush()
+                run.unwritten.clear()
+                whole: tuple[Op, ...] = tuple(Append(dict(output)) for output in run.outputs.state)
+                return [BeginRun(run.cell), WriteOutputs(run.cell, whole)]
+        run.unwritten.clear()
+        ops = run.outputs.flush()
+        return [WriteOutputs(run.cell, ops)] if ops else []
+
+    def _note_version(self, run: Run) -> None:
+        cell = self._room.replica.cell(run.cell or "")
+        run.written_version = -1 if cell is None else cell.outputs_version
+
+
+def _start_over(run: Run) -> None:
+    run.outputs = Outputs()
+    for kind, content in run.unwritten:
+        run.outputs.feed(kind, content)
