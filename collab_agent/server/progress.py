@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from ..errors import RoomClosed
+from ..errors import RoomClosed, sole_cause
 
 if TYPE_CHECKING:
     from ..peer import NotebookPeer
@@ -35,10 +35,13 @@ async def reporting(peer: NotebookPeer, runs: Sequence[Run], report: Report | No
     if report is None:
         yield
         return
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_report_regularly, peer, runs, report)
-        yield
-        tasks.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_report_regularly, peer, runs, report)
+            yield
+            tasks.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        raise sole_cause(group) from None
 
 
 async def _report_regularly(peer: NotebookPeer, runs: Sequence[Run], report: Report) -> None:
