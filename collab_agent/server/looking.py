@@ -106,7 +106,7 @@ def _busy(runs: str) -> str:
 
 
 def _while(runs: str) -> str:
-    return f" (while the kernel runs {runs}: they may be changing)" if runs else ""
+    return f" (while the kernel runs {runs})" if runs else ""
 
 
 def _matching(pattern: str | None) -> str:
