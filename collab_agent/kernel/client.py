@@ -286,8 +286,8 @@ class KernelClient:
                 if reason:
                     self._announce(self._observer.gone(reason, final=True))
                     return
-                if self._routes.direct:  # the answer tells whether it still is the same process
-                    self._link.send(self._link.messages.request("shell", "kernel_info_request", {})[1])
+                if self._routes.direct or self._link.held:  # the answer tells which process it is
+                    self._link.send_past(self._link.messages.request("shell", "kernel_info_request", {})[1])
                 else:
                     self._mark()
 

@@ -147,6 +147,29 @@ def test_a_shut_down_kernel_is_gone_for_good() -> None:
     assert gone == KernelGone("was shut down", final=True)
 
 
+def test_an_end_that_another_route_tells_first_is_told_once() -> None:
+    observer = Observer({"ours"})
+    end = iopub("shutdown_reply", {"restart": True}, ("server", "shutdown_request"))
+    assert observer.receive(end, 1.0, process=False) == [KernelGone("was restarted")]
+    # The other route was so far behind that it had not heard of that process at all.
+    assert observe(observer, status("idle", HUMAN), status("busy", ("server", "shutdown_request")), end) == []
+    assert observe(observer, status("starting", session="kernel-2")) == [KernelBack()]
+    final = iopub("shutdown_reply", {"restart": False}, ("server", "shutdown_request"), session="kernel-2")
+    assert observer.receive(final, 1.0, process=False) == [KernelGone("was shut down", final=True)]
+    assert observe(observer, final) == []
+
+
+def test_each_route_is_asked_for_one_thing() -> None:
+    observer = Observer({"ours", "ours too"})
+    assert observer.receive(status("busy", HUMAN), 1.0, runs=False) == []
+    assert observer.foreign is None
+    assert observer.receive(status("starting", session="kernel-2"), 1.0, process=False) == []
+    assert observer.receive(status("busy", ("ours too", "execute_request")), 1.0, process=False) == []
+    assert observer.foreign is None
+    observer.receive(status("busy", HUMAN), 1.0, process=False)
+    assert observer.foreign is not None
+
+
 def test_a_rate_limit_notice_is_a_stderr_stream_in_our_own_session() -> None:
     content = {"name": "stderr", "text": "IOPub message rate exceeded.\nThe Jupyter server will temporarily stop"}
     assert is_rate_limit_notice(iopub("stream", content, OURS, session="ours"), "ours")
