@@ -118,8 +118,10 @@ async def test_a_cell_that_a_human_changed_since_is_not_deleted(jupyter: Server,
     ):
         await goose.setup(path)
         await ada.type(1, "  # 漢😀 mine")
+        await goose.hears(lambda: any(peer.cell_id is not None for peer in goose.peer().peers))
         await ada.leave_cell()
         await goose.sees(ada)
+        await goose.hears(lambda: all(peer.cell_id is None for peer in goose.peer().peers))
         before = ada.sources()
         error = await goose.edit_refused({"op": "delete", "cell": "#2"})
         assert "1│gone = 2  # 漢😀 mine" in error.text
@@ -148,11 +150,11 @@ async def test_a_cell_in_use_is_rebuilt_by_force_only(
         await mcp_agent.setup(path)
         if by == "caret":
             await ada.place_caret(1, 2)
-            await mcp_agent.hears(lambda: any(peer.cell_id == ada.ids()[1] for peer in mcp_agent.peer().peers))
         else:
             await ada.type(1, "!")
+        await mcp_agent.hears(lambda: any(peer.cell_id == ada.ids()[1] for peer in mcp_agent.peer().peers))
+        if by == "typing":
             await ada.leave_cell()
-            await mcp_agent.sees(ada)
             await mcp_agent.hears(lambda: all(peer.cell_id is None for peer in mcp_agent.peer().peers))
         await mcp_agent.query("cells")
         before = ada.sources()
@@ -227,6 +229,7 @@ async def test_split_and_merge_keep_what_the_human_typed_elsewhere_in_the_cell(
         await goose.query("cells")
         await ada.type(0, "# mine\n", at=0)
         await ada.type(0, "!", at=len(ada.source(0)))
+        await goose.hears(lambda: any(peer.cell_id is not None for peer in goose.peer().peers))
         await ada.leave_cell()
         await goose.sees(ada)
         await goose.hears(lambda: all(peer.cell_id is None for peer in goose.peer().peers))
