@@ -35,6 +35,8 @@ class Run:
     source: str = ""
     """The code as it was sent."""
     outputs: Outputs = field(default_factory=Outputs)
+    captured: Outputs = field(default_factory=Outputs)
+    """What went into Output widgets instead of the cell."""
     results: Mapping[str, Any] = field(default_factory=dict)
     """The reply's ``user_expressions``."""
     execution: Execution | None = None
@@ -53,8 +55,8 @@ class Run:
         return 0.0 if self.started is None else (self.ended or now) - self.started
 
     def output_views(self) -> tuple[OutputView, ...]:
-        """Its outputs so far."""
-        return tuple(output_view(output) for output in self.outputs.state)
+        """Its outputs so far; those in widgets come last."""
+        return tuple(output_view(output) for output in (*self.outputs.state, *self.captured.state))
 
 
 def output_view(output: Mapping[str, Any]) -> OutputView:

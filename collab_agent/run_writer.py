@@ -51,12 +51,14 @@ class RunWriter:
         *,
         flush_s: float,
         trust: bool = False,
+        on_flush: Callable[[], None] = lambda: None,
     ) -> None:
         self._room = room
         self._runs = runs
         self._label = label
         self._flush_s = flush_s
         self._trust = trust
+        self._on_flush = on_flush
         self._came = anyio.Event()
 
     def begin(self, run: Run) -> None:
@@ -163,6 +165,11 @@ class RunWriter:
                     continue
                 if run.unwritten or run.written_version < 0:
                     self._flush(run)
+            self._on_flush()
+
+    def flush_soon(self) -> None:
+        """Something came that ``on_flush`` is to see to."""
+        self._came.set()
 
     def _flush(self, run: Run) -> None:
         try:

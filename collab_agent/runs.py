@@ -16,16 +16,18 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from .errors import CellBusy, CollabAgentError, KernelDied
+from .errors import CellBusy, CollabAgentError, KernelDied, NoKernel
 from .kernel.observer import is_rate_limit_notice
 from .notebook.payload import NextInput, payloads
 from .run import Run, RunState
 from .run_writer import Room, RunWriter
+from .widgets import OutputWidgets
 
 if TYPE_CHECKING:
     from .kernel.client import KernelClient
@@ -70,7 +72,10 @@ class RunQueue:
         self._numbers = 0
         self.all: list[Run] = []
         """Every run of this session, oldest first."""
-        self._writer = RunWriter(room, lambda: self.all, label, flush_s=flush_s, trust=trust)
+        self._widgets = OutputWidgets()
+        self._writer = RunWriter(
+            room, lambda: self.all, label, flush_s=flush_s, trust=trust, on_flush=self._update_widgets
+        )
 
     # For callers.
 
@@ -160,6 +165,10 @@ class RunQueue:
         """A message whose parent is no request of ours: it may still change what ours have shown."""
         if message.msg_type == "update_display_data":
             self._writer.update_display(message.content)
+        own = message.parent_session == self._kernel().session_id
+        self._widgets.note(message.msg_type, message.content, own=own)
+        if self._widgets.waiting:
+            self._writer.flush_soon()
 
     async def work(self) -> None:
         """Run what is queued, one after another, until cancelled."""
@@ -240,6 +249,10 @@ class RunQueue:
         kind, content = getattr(event, "msg_type", ""), getattr(event, "content", {})
         if kind == "update_display_data":
             self._writer.update_display(content)
+            self._widgets.note(kind, content)
+        elif getattr(event, "channel", "") == "iopub" and self._widgets.divert(event.parent_id, kind, content):
+            run.captured.feed(kind, content)
+            self._writer.flush_soon()
         elif getattr(event, "channel", "") == "iopub":
             self._writer.feed(run, kind, content)
             if is_rate_limit_notice(event, event.parent_session) and DROPPED not in run.notes:
@@ -250,6 +263,16 @@ class RunQueue:
             run.prompt = execution.prompt.text if execution.prompt is not None else None
             if execution.over or run.prompt is not None:
                 self._wake()
+
+    def _update_widgets(self) -> None:
+        """Tell the kernel what its Output widgets hold, between our runs: only then can it take that up."""
+        current = self.current
+        if not self._widgets.waiting or (current is not None and current.execution and not current.execution.over):
+            return
+        with suppress(KernelDied, NoKernel):
+            kernel = self._kernel()
+            for comm, data in self._widgets.take_updates():
+                kernel.send("shell", "comm_msg", {"comm_id": comm, "data": data})
 
     async def _finish(self, run: Run) -> None:
         """Take the reply in, have the end written, and say how it went."""
@@ -274,6 +297,11 @@ class RunQueue:
         if execution.gap:
             run.notes.append("the connection to the kernel was away meanwhile: outputs may be missing")
         run.count = execution.execution_count
+        if state == "died":
+            self._widgets.clear()
+        self._update_widgets()
+        if run.captured.state:
+            run.notes.append("what it printed in an Output widget stands in the widget, and last in this answer")
         await self._writer.finish(run, proposed)
         if state == "died":
             run.notes.append(f"the kernel {execution.reason or 'went away'}: its variables are gone")

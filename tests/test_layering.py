@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"room", "kernel", "jupyter"}),
     frozenset({"host"}),
     frozenset({"appearance", "kernel_holder", "run", "saving"}),
-    frozenset({"run_writer"}),
+    frozenset({"run_writer", "widgets"}),
     frozenset({"runs"}),
     frozenset({"peer"}),
     frozenset({"agent", "library"}),

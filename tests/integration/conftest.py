@@ -133,14 +133,19 @@ class McpAgent:
 
 @asynccontextmanager
 async def mcp_agent_on(
-    server: Server, *, name: str = "goose", mode: Mode = "legacy", limits: Limits | None = None
+    server: Server,
+    *,
+    name: str = "goose",
+    mode: Mode = "legacy",
+    limits: Limits | None = None,
+    trust_outputs: bool = True,
 ) -> AsyncIterator[McpAgent]:
     """An agent of its own on this server, behind an MCP client in memory."""
 
     async def find_server(_stack: AsyncExitStack) -> Server:
         return server
 
-    settings = Settings(limits=limits or Limits())
+    settings = Settings(limits=limits or Limits(), trust_outputs=trust_outputs)
     async with (
         agent(settings, find_server) as inner,
         Client(build_server(inner), mode=mode, client_info=Implementation(name=name, version="1")) as client,
