@@ -53,6 +53,8 @@ class Draft:
     now: str
     base: str | None
     ours: Splices = ()
+    where: str = ""
+    """The last edit that touched it, as an error names it."""
     caught_up: bool = False
     """Whether ``base`` holds text of others that the agent was never shown."""
 

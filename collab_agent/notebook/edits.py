@@ -63,8 +63,8 @@ class Planner:
                 self._plan_one(edit)
             except TargetError as exc:
                 raise type(exc)(f"{edit.where}: {exc.message} Nothing was written.", exc.hint) from None
-        for cell_id in list(self._drafts):
-            self._write_text(cell_id, f"the edits of {self._short(cell_id)}")
+        for cell_id, draft in list(self._drafts.items()):
+            self._write_text(cell_id, draft.where)
         written = (done for done in self._done if done.op not in ("delete", "move", "clear"))
         touched = dict.fromkeys(cell for done in written for cell in (done.cell, done.made) if cell)
         code = tuple(cell for cell in touched if (draft := self._drafts.get(cell)) and draft.cell.type == "code")
@@ -338,6 +338,7 @@ class Planner:
                 )
             shown = self.seen.shown_text(cell_id)
             self._drafts[cell_id] = Draft(cell, cell.source, "" if shown is None and not cell.source else shown)
+        self._drafts[cell_id].where = edit.where
         return self._drafts[cell_id]
 
     def _ids(self) -> list[str]:
