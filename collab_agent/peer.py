@@ -257,7 +257,7 @@ class NotebookPeer:
         """Queue code that enters neither the notebook nor the kernel's history, ``In``, ``Out`` and ``_``."""
         await self.ensure_kernel()
         if self.view.language not in ("python", ""):
-            return self.runs.submit_aside(code, {})
+            return self.runs.submit_aside(code, {}, silent=False)
         body, value = split_value(code)
         return self.runs.submit_aside(body, {} if value is None else {"value": value})
 

@@ -23,6 +23,8 @@ class Run:
     cell: str | None
     code: str | None = None
     expressions: Mapping[str, str] = field(default_factory=dict)
+    silent: bool = False
+    """Whether the kernel shows no value of it: what is wanted of it is asked by ``expressions``."""
     state: RunState = "queued"
     count: int | None = None
     started: float | None = None

@@ -92,9 +92,14 @@ class RunQueue:
                 )
         return self._add([self._new(cell=cell_id) for cell_id in cells], stop_on_error)
 
-    def submit_aside(self, code: str, expressions: Mapping[str, str]) -> Run:
-        """Queue code that leaves no trace in the notebook, the history, ``In``, ``Out`` and ``_``."""
-        return self._add([self._new(code=code, expressions=expressions)], True)[0]
+    def submit_aside(self, code: str, expressions: Mapping[str, str], *, silent: bool = True) -> Run:
+        """Queue code that leaves no trace in the notebook, the history, ``In``, ``Out`` and ``_``.
+
+        ``silent`` False: for kernels that would show nothing of it otherwise, as they have no user expressions.
+        """
+        run = self._new(code=code, expressions=expressions)
+        run.silent = silent
+        return self._add([run], True)[0]
 
     async def wait(self, runs: Sequence[Run], seconds: float, *, even_for_input: bool = False) -> None:
         """Return when all are over, when the kernel asks for input (of whichever run: no other can go on), or in time.
@@ -224,15 +229,14 @@ class RunQueue:
             self._writer.begin(run)
         else:
             run.source = run.code or ""
-        aside = run.cell is None
         run.started = anyio.current_time()
         run.state = "running"
         try:
             msg_id = kernel.send_execute(
                 run.source,
                 cell_id=run.cell,
-                silent=aside,
-                store_history=not aside,
+                silent=run.silent,
+                store_history=run.cell is not None,
                 user_expressions=run.expressions or None,
                 on_message=lambda event: self._receive(run, event),
             )
