@@ -24,6 +24,7 @@ from .notebook.changes import Change, ChangeLog
 from .notebook.draft import Done, Plan
 from .notebook.edits import Planner
 from .notebook.model import CellView, NotebookView, OutputView, PeerView
+from .notebook.plain import inline
 from .notebook.refs import resolve, resolve_many
 from .notebook.seen import Seen
 from .notebook.steps import Step
@@ -257,7 +258,10 @@ class NotebookPeer:
         """Queue code that enters neither the notebook nor the kernel's history, ``In``, ``Out`` and ``_``."""
         await self.ensure_kernel()
         if self.view.language not in ("python", ""):
-            return self.runs.submit_aside(code, {}, silent=False)
+            run = self.runs.submit_aside(code, {}, silent=False)
+            if self.view.language != "R":
+                run.notes.append(f"the {inline(self.view.language, 30)} kernel may count code aside, too")
+            return run
         body, value = split_value(code)
         return self.runs.submit_aside(body, {} if value is None else {"value": value})
 
