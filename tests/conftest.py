@@ -35,6 +35,7 @@ def jupyter_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folders = {
         "JUPYTER_RUNTIME_DIR": home / "runtime",
         "JUPYTER_DATA_DIR": home / "data",
+        "JUPYTER_PATH": home / "path",
         "JUPYTER_CONFIG_DIR": home / "config",
         "JUPYTERLAB_SETTINGS_DIR": home / "lab-settings",
         "JUPYTERLAB_WORKSPACES_DIR": home / "lab-workspaces",
