@@ -75,8 +75,9 @@ class RunWriter:
     def feed(self, run: Run, kind: str, content: Mapping[str, Any]) -> None:
         """Take in one output message of a run."""
         run.outputs.feed(kind, content)
-        run.unwritten.append((kind, content))
-        self._came.set()
+        if run.cell is not None:
+            run.unwritten.append((kind, content))
+            self._came.set()
 
     def update_display(self, content: Mapping[str, Any]) -> None:
         """Take in an ``update_display_data`` of whatever request: of ours, of code aside, or of somebody else's."""
@@ -84,8 +85,9 @@ class RunWriter:
         for run in self._runs():
             if isinstance(display_id, str) and run.outputs.has_display(display_id):
                 run.outputs.update_display(content)
-                run.unwritten.append(("update_display_data", content))
-                self._came.set()
+                if run.cell is not None:
+                    run.unwritten.append(("update_display_data", content))
+                    self._came.set()
 
     def on_change(self, change: RemoteChange) -> None:
         """Somebody else changed the document: whoever runs our cell anew owns its outputs from now on.

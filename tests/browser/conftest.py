@@ -183,14 +183,14 @@ class Goose:
 
 
 @asynccontextmanager
-async def joined_agent(server: Server, client_name: str) -> AsyncIterator[Goose]:
+async def joined_agent(server: Server, client_name: str, *, trust_outputs: bool = True) -> AsyncIterator[Goose]:
     """An agent for the MCP client of this name; leaves at the end of the block."""
 
     async def find_server(_stack: AsyncExitStack) -> Server:
         return server
 
     async with (
-        agent(Settings(server=server), find_server) as inner,
+        agent(Settings(server=server, trust_outputs=trust_outputs), find_server) as inner,
         Client(build_server(inner), mode="legacy", client_info=Implementation(name=client_name, version="1")) as client,
     ):
         yield Goose(client, inner)

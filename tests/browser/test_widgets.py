@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from playwright.async_api import Locator, expect
 
 from collab_agent.config import Server
+
+from .conftest import joined_agent
 
 if TYPE_CHECKING:
     from .conftest import Goose, LabPage
@@ -111,3 +114,23 @@ async def test_bars_fill_in_the_page(
     await expect(page.cell(1).locator(".jp-InputPrompt")).to_have_text("[1]:")
     await expect(outputs(page, 2)).to_have_text("100%|##########")
     await expect(page.cell(2).locator(".jp-InputPrompt")).to_have_text("[2]:")
+
+
+@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "untrusted"])
+async def test_scripts_and_widgets_of_the_agents_cells_are_live_only_where_the_user_trusts_them(
+    jupyter: Server, new_notebook: Callable[..., str], page: LabPage, trusted: bool
+) -> None:
+    path = new_notebook(["1"])
+    await page.goto(jupyter, path)
+    script = "<b>shown</b><script>document.body.dataset.agent = 'was here'</script>"
+    sources = [f'from IPython.display import HTML\nHTML("{script}")', "import ipywidgets as w\nw.IntSlider(value=3)"]
+    async with joined_agent(jupyter, "goose", trust_outputs=trusted) as goose:
+        await goose.setup(path)
+        await goose.execute(edits=[{"op": "insert", "source": source} for source in sources])
+        await expect(outputs(page, 1).locator("b")).to_have_text("shown")
+        if trusted:
+            await expect(outputs(page, 2).locator(".noUi-handle")).to_be_visible()
+            await expect(page.page.locator("body[data-agent='was here']")).to_have_count(1)
+        else:
+            await expect(outputs(page, 2)).to_have_text("IntSlider(value=3)")
+            await expect(page.page.locator("body[data-agent]")).to_have_count(0)
