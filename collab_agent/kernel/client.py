@@ -321,9 +321,7 @@ class KernelClient:
 
     def _take(self, message: Message, source: Route) -> None:
         """Take in a message; every iopub message comes on both routes."""
-        active, process = source is self._routes.active, source is self._link
-        if active or process:
-            self._announce(self._observer.receive(message, self.now(), process=process, runs=active))
+        self._announce(self._observer.receive(message, self.now(), process=source is self._link))
         if self._routes.counts(message, source):
             self._dispatcher.receive(message, self.now())
         if self._marker is not None and message.parent_id == self._marker.msg_id and message.channel == "shell":
@@ -341,9 +339,9 @@ class KernelClient:
             await self._changed.wait()
 
     def _switch(self) -> None:
-        """Send by ZMQ if nothing of ours is in progress; the marker finds out what was heard on neither route."""
-        if not self._dispatcher.pending and not self._link.held and self._routes.switch():
-            self._mark()
+        """Send by ZMQ from now on, if that is possible and nothing of ours is in progress."""
+        if not self._dispatcher.pending and not self._link.held:
+            self._routes.switch()
         self._wake()
 
     def _pass_marker(self, marker: Marker) -> None:

@@ -19,11 +19,15 @@ No I/O and no clock here.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from .execution import KernelGone
 from .wire import Message
+
+MOST_REMEMBERED = 1000
+"""Of how many foreign runs it is remembered that they ended: one route can be that many behind the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Observer:
         self._own = own
         self._foreign: dict[str, ForeignRun] = {}
         self._errors: dict[str, str] = {}
+        self._ended: deque[str] = deque(maxlen=MOST_REMEMBERED)
         self._kernel_session: str | None = None
         self._lost_session: str | None = None
         self._away = False
@@ -98,11 +103,12 @@ class Observer:
         """The foreign run that has been in progress longest."""
         return next(iter(self._foreign.values()), None)
 
-    def receive(self, message: Message, now: float, *, process: bool = True, runs: bool = True) -> list[Event]:
+    def receive(self, message: Message, now: float, *, process: bool = True) -> list[Event]:
         """What this message tells, in order; ``now`` in monotonic seconds.
 
-        Where messages come on two routes, which are not ordered against each other, each is asked for one thing:
-        about the ``process`` and its successor, or about foreign ``runs``.  That it goes away may be heard on both.
+        Messages may come on two routes, each in order, but not ordered against each other: whatever is heard first
+        counts, and its echo on the other route does not.  Only one route is asked about the ``process`` and its
+        successor; that a process goes away may be heard on both.
         """
         events = self._watch_process(message) if process else []
         if message.channel == "iopub":
@@ -112,7 +118,7 @@ class Observer:
                 if self._kernel_session is None and message.session != message.parent_session:
                     self._kernel_session = message.session  # the other route may be far behind
                 events += self._watch_status(message)
-            if runs and message.parent_type == "execute_request" and message.parent_session not in self._own:
+            if message.parent_type == "execute_request" and message.parent_session not in self._own:
                 events += self._watch_foreign(message, now)
         return events
 
@@ -166,12 +172,12 @@ class Observer:
     def _watch_foreign(self, message: Message, now: float) -> list[Event]:
         key, content = message.parent_id, message.content
         match message.msg_type, content.get("execution_state"):
-            case "status", "busy":
+            case "status", "busy" if key not in self._foreign and key not in self._ended:
                 user = message.parent_header.get("username")
                 self._foreign[key] = ForeignRun(key, None, None, now, user if isinstance(user, str) else "")
             case "status", "idle" if key in self._foreign:
                 return self._end(self._foreign[key])
-            case "execute_input", _ if key in self._foreign:
+            case "execute_input", _ if key in self._foreign and self._foreign[key].code is None:
                 count = content.get("execution_count")
                 run = replace(
                     self._foreign[key],
@@ -186,5 +192,6 @@ class Observer:
 
     def _end(self, run: ForeignRun, *, died: bool = False) -> list[Event]:
         del self._foreign[run.msg_id]
+        self._ended.append(run.msg_id)
         error = self._errors.pop(run.msg_id, "")
         return [] if run.code is None else [ForeignRunEnded(run, error, died)]

@@ -66,12 +66,10 @@ class Routes:
             return message.parent_session == source.messages.session_id
         return source is self.active
 
-    def switch(self) -> bool:
-        """Send directly from now on; false if that is not possible (yet), or so already."""
-        if self._direct is None or self.direct:
-            return False
-        self.active, self.settled = self._direct, True
-        return True
+    def switch(self) -> None:
+        """Send directly from now on, if that is possible (yet)."""
+        if self._direct is not None:
+            self.active, self.settled = self._direct, True
 
     def lose_process(self) -> None:
         """The kernel's process has gone away, and its sockets with it."""

@@ -5,6 +5,8 @@ from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collab_agent.kernel.execution import KernelGone
 from collab_agent.kernel.observer import (
@@ -159,15 +161,30 @@ def test_an_end_that_another_route_tells_first_is_told_once() -> None:
     assert observe(observer, final) == []
 
 
-def test_each_route_is_asked_for_one_thing() -> None:
+def test_only_one_route_is_asked_for_the_next_process() -> None:
+    assert Observer({"ours"}).receive(status("starting", session="kernel-2"), 1.0, process=False) == []
+
+
+def test_the_runs_of_all_our_sessions_are_ours() -> None:
     observer = Observer({"ours", "ours too"})
-    assert observer.receive(status("busy", HUMAN), 1.0, runs=False) == []
+    observe(observer, status("busy", OURS), status("busy", ("ours too", "execute_request")))
     assert observer.foreign is None
-    assert observer.receive(status("starting", session="kernel-2"), 1.0, process=False) == []
-    assert observer.receive(status("busy", ("ours too", "execute_request")), 1.0, process=False) == []
-    assert observer.foreign is None
-    observer.receive(status("busy", HUMAN), 1.0, process=False)
-    assert observer.foreign is not None
+
+
+@given(st.data())
+def test_a_foreign_run_is_told_once_however_two_routes_interleave(data: st.DataObject) -> None:
+    error = iopub("error", {"ename": "KeyError"}, HUMAN)
+    told = [status("busy", HUMAN), INPUT, error, status("idle", HUMAN)]
+    observer, events = Observer({"ours"}), []
+    waiting = {True: list(told), False: list(told)}
+    while any(waiting.values()):
+        route = data.draw(st.sampled_from([route for route, rest in waiting.items() if rest]))
+        events += observer.receive(waiting[route].pop(0), 1.0, process=route)
+        heard = max(len(told) - len(rest) for rest in waiting.values())
+        assert (observer.foreign is not None) == (0 < heard < len(told))
+    started, ended = events
+    assert isinstance(started, ForeignRunStarted)
+    assert ended == ForeignRunEnded(started.run, "KeyError")
 
 
 def test_a_rate_limit_notice_is_a_stderr_stream_in_our_own_session() -> None:
