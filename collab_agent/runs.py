@@ -72,6 +72,8 @@ class RunQueue:
         self._numbers = 0
         self.all: list[Run] = []
         """Every run of this session, oldest first."""
+        self._latest: Run | None = None
+        """Our run, if no code began after it."""
         self._widgets = OutputWidgets()
         self._writer = RunWriter(
             room, lambda: self.all, label, flush_s=flush_s, trust=trust, on_flush=self._update_widgets
@@ -171,6 +173,11 @@ class RunQueue:
         if message.msg_type == "update_display_data":
             self._writer.update_display(message.content)
         own = message.parent_session == self._kernel().session_id
+        if own and message.msg_type == "stream" and self._latest is not None:
+            # ipykernel 7 gives what a thread prints to the request that began last, even if that is not code.
+            self._writer.feed(self._latest, "stream", message.content)
+        elif not own and message.parent_type == "execute_request":
+            self._latest = None
         self._widgets.note(message.msg_type, message.content, own=own)
         if self._widgets.waiting:
             self._writer.flush_soon()
@@ -244,6 +251,7 @@ class RunQueue:
             self._writer.withdraw(run)
             raise
         run.execution = kernel.execution(msg_id)
+        self._latest = run
         if run.cell is not None:
             self._on_start(run.cell)
         self._wake()

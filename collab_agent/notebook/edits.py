@@ -67,7 +67,7 @@ class Planner:
             self._write_text(cell_id, draft.where)
         written = (done for done in self._done if done.op not in ("delete", "move", "clear"))
         touched = dict.fromkeys(cell for done in written for cell in (done.cell, done.made) if cell)
-        code = tuple(cell for cell in touched if (draft := self._drafts.get(cell)) and draft.cell.type == "code")
+        code = tuple(cell for cell in touched if (left := self._drafts.get(cell)) and left.cell.type == "code")
         return Plan(tuple(self._steps), tuple(self._done), self._before, self._wanted, code)
 
     def _plan_one(self, edit: Edit) -> None:

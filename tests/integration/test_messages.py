@@ -179,6 +179,7 @@ async def test_output_after_idle_lands_in_the_cell_that_began_it(
         await mcp_agent.setup(path)
         # ipykernel 7 gives a thread's output to the request that began last, a task's to the one that began it.
         assert "now" in (await mcp_agent.run(cells=["#1"])).body
+        await mcp_agent.query("inspect", pattern="late")  # a request, but no code of anybody's
         await ada.wait_for(lambda: shown(ada, 0) == [("stdout", "now\n")] and not running(ada, 0))
         gate.open()
         await ada.wait_for(lambda: shown(ada, 0) == [("stdout", "now\nfrom a thread\n")])
