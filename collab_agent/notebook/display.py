@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from collab_agent.notebook.charts import chart_in_html
+from collab_agent.notebook.media import described, svg_text, without_data
 from collab_agent.notebook.model import OutputView
 from collab_agent.notebook.plain import clean, count, cut, inline, size
 from collab_agent.notebook.richtext import html_to_text, json_text, plotly_text, vega_text
@@ -20,8 +22,11 @@ WIDEST = 2_000
 """Longer lines are wrapped, so that paging by lines reaches everything."""
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _PLOTLY = "application/vnd.plotly.v1+json"
-_VEGA = re.compile(r"application/vnd\.vega(?:lite)?\.v\d+(?:\.\d+)*\+json")
-_RANK = ("text/html", "text/markdown", "text/latex", "application/json", "text/plain", "image/svg+xml")
+_VEGA = re.compile(r"application/vnd\.vega(?:lite)?\.v\d+(?:\.\d+)*[+.]json")  # Altair 6 writes ".json"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_SVG = "image/svg+xml"
+_RANK = ("text/html", "text/markdown", "text/latex", "application/json", _SVG)
+_JSON = re.compile(r"application/(?!vnd\.jupyter\.)[\w.-]{1,80}\+json")
 _PLACEHOLDER = re.compile(r"<[^\n]*>")
 
 
@@ -60,7 +65,10 @@ def block(output: OutputView) -> Block:
         text = plotly_text(output.data[_PLOTLY]) if _PLOTLY in output.data else _caption(output.data)
         return Block(_labelled(title, text) if text else (f"[{title}]",), picture)
     mime, text = _best(output.data)
-    return Block(_labelled(f"{what} {mime}" if mime != "text/plain" else what, text))
+    if mime.startswith(("audio/", "video/")):
+        return Block((f"[{what} {text}]",))
+    kind = "widget" if mime == "text/plain" and _WIDGET in output.data else mime
+    return Block(_labelled(f"{what} {kind}" if kind != "text/plain" else what, text))
 
 
 def body(outputs: Iterable[OutputView]) -> list[str]:
@@ -106,7 +114,7 @@ def output_summary(output: OutputView) -> str:
     if mime == _PLOTLY:
         about = plotly_text(output.data[mime]).partition("\n")[0]
     elif mime == "text/html" and not about:
-        about = html_to_text(_text(output.data[mime])[:5_000])
+        about = html_to_text(without_data(_text(output.data[mime]))[:5_000])
     elif mime.startswith("text/") and not about:
         about = _text(output.data[mime])
     title = "result" if mime == "text/plain" else inline(mime, 60)
@@ -133,14 +141,23 @@ def _best(data: Mapping[str, Any]) -> tuple[str, str]:
         return mime, plotly_text(data[mime])
     if _VEGA.fullmatch(mime):
         return mime, vega_text(data[mime])
+    html = _text(data.get("text/html"))
+    if html and (chart := chart_in_html(html)):
+        return "text/html", chart
     if mime == "text/html":
-        text = clean(html_to_text(_text(data[mime]))).strip("\n")
-        return (mime, text) if text.strip() else ("text/plain", clean(plain))
-    if mime == "application/json":
+        text = clean(html_to_text(html)).strip("\n")
+        unread = f"no text in {size(len(html))} of HTML; what it shows, a script draws"
+        return (mime, text) if text.strip() else ("text/plain", clean(plain)) if plain.strip() else (mime, unread)
+    if mime == "application/json" or _JSON.fullmatch(mime):
         return mime, clean(json_text(data[mime]))
+    if mime == _SVG:
+        return mime, clean(svg_text(_text(data[mime])))
+    if mime.startswith(("audio/", "video/")):
+        encoded = _text(data[mime])
+        return mime, described(mime, encoded, _decoded_length(encoded))
     if mime.startswith("text/"):
         return mime, clean(_text(data[mime]))
-    others = [f"{inline(str(key), 60)} ({size(_length(value))})" for key, value in list(data.items())[:6]]
+    others = [f"{inline(str(key), 60)} ({size(_length(data[key]))})" for key in sorted(data)[:6] if key != "text/plain"]
     return inline(mime, 60), f"not shown: {', '.join(others)}" if data else "(empty)"
 
 
@@ -155,7 +172,8 @@ def _main_mime(data: Mapping[str, Any]) -> str:
     plain = _text(data.get("text/plain"))
     if _good(plain) and not ("text/markdown" in data or "text/latex" in data or "application/json" in data):
         return "text/plain"
-    return next((mime for mime in _RANK if mime in data), next(iter(data), "empty"))
+    others = sorted(mime for mime in data if mime not in ("text/plain", _WIDGET))
+    return next((mime for mime in (*_RANK, *others, *sorted(data)) if mime in data), "empty")
 
 
 def _good(plain: str) -> bool:
@@ -174,6 +192,10 @@ def _text(value: object) -> str:
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return "".join(part for part in value if isinstance(part, str))
     return "" if value is None else json_text(value)
+
+
+def _decoded_length(encoded: str) -> int:
+    return (len(encoded.rstrip("=\n")) - encoded.count("\n")) * 3 // 4
 
 
 def _length(value: object) -> int:

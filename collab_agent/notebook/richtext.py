@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from html import unescape
 from typing import Any
 
+from collab_agent.notebook.media import source_text, without_data
 from collab_agent.notebook.plain import count, cut, inline
 
 MOST_HTML = 500_000
@@ -25,6 +26,8 @@ _BLOCKS = frozenset(
     )
 )
 _SILENT = frozenset({"head", "template", "noscript", "svg"})
+_MEDIA = frozenset({"audio", "video", "iframe", "object"})
+"""What stands between these tags is for browsers that do not know them."""
 _COMMENT = re.compile("<!--"), re.compile("-->")
 _RAW = (
     re.compile(r"<(?:script|style)\b", re.IGNORECASE),
@@ -43,7 +46,9 @@ def html_to_text(html: str) -> str:
     """
     reader = _Reader()
     end = 0
-    fragment = _without(html[:MOST_HTML], *_COMMENT)
+    html = without_data(html)
+    cut_off = html.rfind("<", 0, MOST_HTML) if len(html) > MOST_HTML else len(html)
+    fragment = _without(html[:cut_off] if cut_off >= 0 else html[:MOST_HTML], *_COMMENT)
     fragment = _without(fragment, *_RAW)
     for tag in _TAG.finditer(fragment):
         reader.data(_unescaped(fragment[end : tag.start()]))
@@ -56,7 +61,7 @@ def html_to_text(html: str) -> str:
             reader.start(tag["name"].lower(), tag["attributes"])
     reader.data(_unescaped(fragment[end:]))
     text = re.sub(r"\n{3,}", "\n\n", reader.text()).strip("\n")
-    return f"{text}\n… the HTML goes on" if len(html) > MOST_HTML else text
+    return f"{text}\n… the HTML goes on" if text and len(html) > MOST_HTML else text
 
 
 def _without(html: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> str:
@@ -142,8 +147,11 @@ class _Reader:
         self._tables: list[_Table] = []
         self._silent = 0
         self._pre = 0
+        self._medium: tuple[str, str] | None = None
+        """The open ``audio``, ``video`` and so on, and the attributes that have its source."""
 
     def text(self) -> str:
+        self._close_medium()
         while self._tables:
             self._close_table()
         lines = "".join(self._parts).split("\n")
@@ -155,8 +163,13 @@ class _Reader:
         return self._parts
 
     def start(self, tag: str, attributes: str) -> None:
-        if tag in _SILENT:
+        if self._medium is not None:
+            if tag == "source" and "src" not in self._medium[1]:
+                self._medium = (self._medium[0], attributes)
+        elif tag in _SILENT:
             self._silent += 1
+        elif tag in _MEDIA:
+            self._medium = (tag, attributes)
         elif tag == "table":
             self._tables.append(_Table())
         elif tag == "tr" and self._tables:
@@ -170,11 +183,16 @@ class _Reader:
                 self._sink().append("- ")
         elif tag == "img":
             alt = _ALT.search(attributes)
-            self._sink().append(f"[image {_unescaped(alt[1])}]" if alt else "[image]")
+            self._sink().append(f"[image {_unescaped(alt[1])}]" if alt else source_text("image", attributes))
+        elif tag == "embed":
+            self._sink().append(source_text("embedded", attributes))
         self._pre += tag == "pre"
 
     def end(self, tag: str) -> None:
-        if tag in _SILENT:
+        if self._medium is not None:
+            if tag == self._medium[0]:
+                self._close_medium()
+        elif tag in _SILENT:
             self._silent = max(self._silent - 1, 0)
         elif tag == "table" and self._tables:
             self._close_table()
@@ -186,12 +204,20 @@ class _Reader:
             self._pre = max(self._pre - 1, 0)
 
     def data(self, data: str) -> None:
-        if self._silent or not data:
+        if self._silent or self._medium is not None or not data:
             return
         if self._tables and self._tables[-1].parts is None:
             # White space between rows; a table's stray text is drawn above it.
             data = data.strip()
         self._sink().append(data if self._pre else re.sub(r"\s+", " ", data))
+
+    def _close_medium(self) -> None:
+        if self._medium is not None and not self._silent:
+            sink = self._sink()
+            if sink and not sink[-1].strip(" "):
+                sink.pop()
+            sink.append(source_text(*self._medium))
+        self._medium = None
 
     def _break(self) -> None:
         sink = self._sink()
@@ -205,11 +231,23 @@ class _Reader:
 
 
 def json_text(value: object) -> str:
-    """JSON data, indented by one."""
+    """JSON data, indented by one.
+
+    Keys are sorted and ``1.0`` is ``1``: the shared document keeps neither the order of keys nor what was an integer,
+    and the same data must give the same lines wherever it comes from.
+    """
     try:
-        return json.dumps(value, indent=1, ensure_ascii=False, default=str)
+        return json.dumps(_whole(value), indent=1, ensure_ascii=False, default=str, sort_keys=True)
     except (ValueError, RecursionError, TypeError):
         return "(JSON that cannot be shown)"
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def plotly_text(spec: object) -> str:
@@ -219,7 +257,7 @@ def plotly_text(spec: object) -> str:
     traces = [_mapping(trace) for trace in _sequence(figure.get("data"))]
     lines = [f"Plotly figure, {count(len(traces), 'trace')}" + _titled(layout.get("title"))]
     for trace in traces[:8]:
-        points = max(len(_sequence(trace.get(axis))) for axis in ("x", "y", "z", "values", "labels"))
+        points = max(_points(trace.get(axis)) for axis in ("x", "y", "z", "values", "labels"))
         name = f" {inline(_string(trace['name']), 40)!r}" if trace.get("name") else ""
         lines.append(
             f"  {inline(_string(trace.get('type') or 'scatter'), 30)}{name}"
@@ -227,11 +265,18 @@ def plotly_text(spec: object) -> str:
         )
     if len(traces) > 8:
         lines.append(f"  … {len(traces) - 8} more")
-    axes = [key for key in layout if isinstance(key, str) and re.fullmatch(r"[xyz]axis\d{0,3}", key)]
+    axes = [key for key in sorted(map(str, layout)) if re.fullmatch(r"[xyz]axis\d{0,3}", key)]
     for key in axes[:6]:
         if titled := _titled(_mapping(layout[key]).get("title")):
             lines.append(f"  {key}{titled}")
     return "\n".join(lines)
+
+
+def _points(values: object) -> int:
+    """How many there are: of a list, or of Plotly 6's ``{"dtype": "f8", "bdata": base64}``."""
+    packed = _string(_mapping(values).get("bdata"))
+    width = re.fullmatch(r"[iuf]([1248])", _string(_mapping(values).get("dtype")))
+    return len(packed.rstrip("=")) * 3 // 4 // int(width[1]) if width else len(_sequence(values))
 
 
 def _titled(title: object) -> str:
@@ -241,8 +286,11 @@ def _titled(title: object) -> str:
 
 def vega_text(spec: object) -> str:
     """A Vega or Vega-Lite chart by its marks and encoded fields."""
-    lines = ["Vega chart" + _titled(_mapping(spec).get("title"))]
-    waiting = [spec]
+    chart = _mapping(spec)
+    rows = sum(len(_sequence(data)) for data in _mapping(chart.get("datasets")).values())
+    rows += len(_sequence(_mapping(chart.get("data")).get("values")))
+    lines = ["Vega chart" + _titled(chart.get("title")) + (f", {count(rows, 'row')} of data" if rows else "")]
+    waiting: list[object] = [spec]
     while waiting and len(lines) <= 8:
         part = _mapping(waiting.pop(0))
         for key in ("layer", "concat", "hconcat", "vconcat", "marks"):
@@ -254,7 +302,7 @@ def vega_text(spec: object) -> str:
         if isinstance(mark, str):
             fields = [
                 f"{inline(str(channel), 20)}={inline(_string(_mapping(coding).get('field')), 40)}"
-                for channel, coding in list(_mapping(part.get("encoding")).items())[:8]
+                for channel, coding in sorted(_mapping(part.get("encoding")).items(), key=str)[:8]
                 if _mapping(coding).get("field")
             ]
             lines.append(" ".join([f"  {inline(mark, 30)}", *fields]))
