@@ -172,7 +172,7 @@ async def _ask_python(client: KernelClient, question: Mapping[str, Any], busy: b
         "silent": True,
         "store_history": False,
         "user_expressions": {"answer": expression},
-        "allow_stdin": False,
+        "allow_stdin": True,  # never asked for; but a cell that runs beside us may ask at this very moment
         "stop_on_error": False,
     }
     for channel, seconds in _channels(busy, _ASK_S):
