@@ -39,6 +39,7 @@ ONLY_IMPORTERS = {
     "mcp": {"server", "demo"},
     "mcp_types": {"server", "demo"},
     "PIL": {"server"},
+    "zmq": {"kernel"},
 }
 STDLIB_ONLY = {"errors", "config", "notebook", "clients"}
 READS_THE_ENVIRONMENT = {"cli"}

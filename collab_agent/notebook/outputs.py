@@ -75,7 +75,7 @@ class Outputs:
     line says so, and ``truncated`` is True until the outputs are cleared.
     """
 
-    def __init__(self, max_stream_chars: int = 2_000_000) -> None:
+    def __init__(self, max_stream_chars: int = 10_000_000) -> None:
         self.max_stream_chars = max_stream_chars
         self.truncated = False
         self._items: list[_Stream | _Fixed] = []
