@@ -86,8 +86,8 @@ class KernelHolder:
             except CollabAgentError:
                 continue  # the server is away: that is for the connections to find out
             if reason and client.gone is None:
-                await client.aclose(reason)
                 self._lost = f"the kernel {reason}: all variables are gone"
+                await client.aclose(reason)
 
     async def interrupt(self) -> None:
         """Interrupt whatever the kernel runs: whose it is must have been checked."""

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from collab_agent.config import Server
@@ -255,6 +257,11 @@ async def _delete_kernel(page: Rest, _path: str, kernel: str) -> None:
     await page.send("DELETE", f"api/kernels/{kernel}")  # what culling does, too
 
 
+def is_stopped(process: str) -> bool:
+    """Whether this process is halted by a signal."""
+    return Path("/proc", process, "stat").read_text().rpartition(") ")[2].startswith("T")
+
+
 LOSSES = [_restart, _replace, _delete_session, _delete_kernel]
 
 
@@ -289,21 +296,22 @@ async def test_a_kernel_that_goes_while_a_cell_runs_is_told_and_the_next_run_has
 async def test_a_kernel_that_goes_in_silence_is_missed(
     mcp_agent: McpAgent, jupyter: Server, page: Rest, own_notebook: Notebook, gate: Gate
 ) -> None:
-    path = await own_notebook(["print('on')\n" + gate.code, "'new'"])
+    stuck = f"import os, signal\nprint(os.getpid())\n{gate.code}os.kill(os.getpid(), signal.SIGSTOP)"
+    path = await own_notebook([stuck, "'new'"])
     async with Human.join_server(jupyter, path) as ada:
         await mcp_agent.setup(path)
         await mcp_agent.run(cells=["#1"], wait_s=0)
-        await ada.wait_for(lambda: printed(ada, 0) == "on\n")
-        (session,) = await page.sessions(path)
-        other = await page.start_kernel()
-        # Another notebook keeps the old kernel, and our session moves on: nothing is said on its channels.
-        await page.open_session(await own_notebook(), session["kernel"]["id"])
-        await page.send("PATCH", f"api/sessions/{session['id']}", json={"kernel": {"id": other}})
+        await ada.wait_for(lambda: printed(ada, 0).endswith("\n"))
+        gate.open()
+        with anyio.fail_after(DEADLINE_S):
+            while not is_stopped(printed(ada, 0).strip()):
+                await anyio.lowlevel.checkpoint()  # nobody tells
+        await _delete_session(page, path, "")  # the server waits for an answer, and kills it at last
         done = await mcp_agent.query("runs", wait_s=DEADLINE_S)
         assert state_of(done.body) == "died"
+        assert "the kernel was shut down: all variables are gone" in done.since
         await ada.wait_for(lambda: not running(ada, 0))
         assert "'new'" in (await mcp_agent.run(cells=["#2"])).body
-        assert kernel_of(mcp_agent).kernel_id == other
 
 
 # Trust.
