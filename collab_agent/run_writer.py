@@ -117,6 +117,7 @@ class RunWriter:
             with anyio.move_on_after(30):
                 while not self._write_end(run):
                     await self._room.wait_joined()
+        self._flush_waiting()  # what it updated in other cells is there with its end, too
         if proposed is not None:
             self._propose(run, proposed)
 
@@ -162,16 +163,19 @@ class RunWriter:
             await self._came.wait()
             self._came = anyio.Event()
             await anyio.sleep(self._flush_s)
-            for run in self._runs():
-                if run.cell is None or run.taken_over or run.state == "queued":
-                    continue
-                if run.unwritten or run.written_version < 0:
-                    self._flush(run)
+            self._flush_waiting()
             self._on_flush()
 
     def flush_soon(self) -> None:
         """Something came that ``on_flush`` is to see to."""
         self._came.set()
+
+    def _flush_waiting(self) -> None:
+        for run in self._runs():
+            if run.cell is None or run.taken_over or run.state == "queued":
+                continue
+            if run.unwritten or run.written_version < 0:
+                self._flush(run)
 
     def _flush(self, run: Run) -> None:
         try:

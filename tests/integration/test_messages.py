@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from collab_agent.config import Server
+from collab_agent.config import Limits, Server
 from collab_agent.testing import Human
 
 from .conftest import DEADLINE_S, McpAgent, Notebook, Rest, fence, mcp_agent_on
@@ -119,6 +119,16 @@ async def test_a_display_is_updated_by_whoever_does_it(
         await mcp_agent.run(code="h.update('six')")
         await ada.wait_for(lambda: shown(ada, 0) == shown(ada, 2) == ["'six'"])
         await ada.wait_for(lambda: not any(running(ada, at) for at in range(3)))
+
+
+async def test_what_a_run_updates_elsewhere_is_there_when_it_has_ended(jupyter: Server, notebook: Notebook) -> None:
+    path = await notebook(["h = display('one', display_id=True)", "h.update('two')"])
+    async with mcp_agent_on(jupyter, limits=Limits(flush_s=3_600)) as goose:
+        await goose.setup(path)
+        await goose.run(cells="all")
+        assert "'two'" in (await goose.query("outputs", cells=["#1"])).body
+        await goose.run(code="h.update('three')")
+        assert "'three'" in (await goose.query("outputs", cells=["#1"])).body
 
 
 async def test_outputs_are_cleared_at_once_or_with_the_next_one(
