@@ -265,7 +265,7 @@ async def main(quick: bool, markdown: Path | None) -> None:
                     rows += more
                     print("\n".join(table(more).splitlines()[2:]), flush=True)
     if markdown is not None:
-        markdown.write_text(table(rows) + "\n")
+        await anyio.Path(markdown).write_text(table(rows) + "\n")
 
 
 if __name__ == "__main__":
