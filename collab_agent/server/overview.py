@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..jupyter.api import JupyterApi
-from ..notebook.budget import clip_lines
+from ..notebook.budget import clip_lines, query, shares
+from ..notebook.pattern import compile_pattern
 from ..notebook.plain import inline
 
 
-async def overview(api: JupyterApi, open_paths: Sequence[str], budget: int) -> str:
-    """What the server has, in at most ``budget`` characters."""
+async def overview(api: JupyterApi, open_paths: Sequence[str], budget: int, pattern: str | None = None) -> str:
+    """What the server has, in at most ``budget`` characters; ``pattern`` chooses among sessions and notebooks.
+
+    The agent's own notebooks come first: they are not lost where a server has hundreds.
+    """
+    wanted = compile_pattern(pattern) if pattern else None
     listing = await api.contents_listing()
-    sessions = await api.sessions()
+    sessions = [each for each in await api.sessions() if wanted is None or wanted.search(each.path)]
+    files = [each for each in listing.notebooks if wanted is None or wanted.search(each.path)]
+    sessions.sort(key=lambda each: each.path not in open_paths)
+    files.sort(key=lambda each: each.path not in open_paths)
     specs = await api.kernelspecs()
     head = [
         f"jupyter_server {await api.version()}, collaboration {await api.collaboration_version() or 'missing'}",
@@ -20,11 +28,15 @@ async def overview(api: JupyterApi, open_paths: Sequence[str], budget: int) -> s
         + ", ".join(f"{spec.name} ({inline(spec.language, 20)})" for spec in specs.specs)
         + f"; default {specs.default}",
         f"open by you: {', '.join(open_paths) or 'none'}",
-        "running sessions:" if sessions else "running sessions: none",
     ]
-    head += [f"  {inline(each.path, 120)}: {each.kernel.name}, {each.kernel.state}" for each in sessions]
-    notebooks = [f"  {inline(each.path, 200)}  {each.size:,} bytes" for each in listing.notebooks]
-    head.append("notebooks:" if notebooks else "notebooks: none")
+    running = [f"  {inline(each.path, 120)}: {each.kernel.name}, {each.kernel.state}" for each in sessions]
+    notebooks = [f"  {inline(each.path, 200)}  {each.size:,} bytes" for each in files]
     if not listing.complete:
         notebooks.append("  … there are more")
-    return clip_lines([*head, *notebooks], budget, lambda _first, _n: "they are not all listed here")
+    room = budget - sum(map(len, head)) - len(head) - 60
+    given = shares([sum(map(len, part)) + len(part) for part in (running, notebooks)], room)
+    for title, part, most in (("running sessions:", running, given[0]), ("notebooks:", notebooks, given[1])):
+        head.append(title if part else f"{title} none")
+        if part:
+            head.append(clip_lines(part, most, lambda _first, _n: query("server", pattern="NAME"), tail=0))
+    return "\n".join(head)

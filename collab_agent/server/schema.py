@@ -107,7 +107,7 @@ QUERY = Tool(
             "cells": _CELLS,
             "pattern": {
                 "type": "string",
-                "description": "search, outputs, variables: regular expression. inspect: name.",
+                "description": "search, outputs, variables, server: regular expression. inspect: name.",
             },
             "offset": {"type": "integer", "minimum": 0, "default": 0, "description": "Where to go on."},
             "limit": {"type": "integer", "minimum": 1, "description": "How many cells, lines, matches or names."},

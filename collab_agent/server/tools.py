@@ -206,12 +206,12 @@ class Tools:
         listed = open_runs or queue.all[-(arguments.integer("limit", 1) or 10) :]
         return reports.runs(peer, listed, anyio.current_time(), self._budget, self._limits.images)
 
-    async def _server(self, _arguments: Arguments) -> Rendered:
+    async def _server(self, arguments: Arguments) -> Rendered:
         from ..notebook.render import Rendered
         from .overview import overview
 
         api = await self._agent.api()
-        return Rendered(await overview(api, self._agent.open_paths, self._budget))
+        return Rendered(await overview(api, self._agent.open_paths, self._budget, arguments.text("pattern")))
 
     # modify_notebook_cells
 

@@ -12,6 +12,7 @@ from PIL import Image
 from collab_agent.config import Server
 from collab_agent.testing import Human
 
+from ..conftest import NewNotebook
 from .conftest import McpAgent, Mode, Notebook, mcp_agent_on
 
 NOISE = dedent(
@@ -168,6 +169,21 @@ async def test_the_server_is_told(mcp_agent: McpAgent, notebook: Notebook) -> No
     assert f"open by you: {path}" in after.body
     assert re.search(rf"  {re.escape(path)}: python3, \w+", after.body)
     assert re.search(rf"  {re.escape(path)}  [\d,]+ bytes", after.body)
+
+
+async def test_on_a_server_with_hundreds_of_notebooks_ones_own_are_told_and_others_are_found(
+    mcp_agent: McpAgent, notebook: Notebook, new_notebook: NewNotebook
+) -> None:
+    path = await notebook(["1"])
+    for number in range(300):
+        new_notebook(["1"], name=f"crowd/aaa-{number:03}-with-a-rather-long-name-that-takes-its-room.ipynb")
+    await mcp_agent.setup(path)
+    told = await mcp_agent.query("server")
+    assert re.search(rf"  {re.escape(path)}  [\d,]+ bytes", told.body)
+    assert "lines left out" in told.body
+    found = await mcp_agent.query("server", pattern="aaa-299")
+    assert "crowd/aaa-299-" in found.body
+    assert "crowd/aaa-298-" not in found.body
 
 
 async def test_a_name_is_inspected(mcp_agent: McpAgent, notebook: Notebook) -> None:
