@@ -162,7 +162,7 @@ async def test_an_unknown_kernel_is_refused_with_the_names_of_the_known(
 ) -> None:
     path = new_notebook(["1"])
     for start in (api.ensure_session, api.start_session):
-        with pytest.raises(NoKernel, match="It has: .*python3"):
+        with pytest.raises(NoKernel, match=r"It has: .*python3"):
             await start(path, "cobol")
     assert [s for s in await api.sessions() if s.path == path] == []
 
