@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import stat
 import subprocess
@@ -46,12 +47,13 @@ class Wheels:
                 wheel.writestr(name, text)
 
     def setting(self) -> str:
-        """Code that has pip in the kernel find these wheels and nothing else, and no uv."""
-        return (
-            f"import os, shutil\nos.environ.update(PIP_NO_INDEX='1', PIP_FIND_LINKS={str(self.folder)!r}, "
-            "PIP_CONFIG_FILE=os.devnull)\nos.environ['PATH'] = os.environ['PATH'].replace(os.path.dirname("
-            "shutil.which('uv') or '/nowhere'), '/nowhere')\ndel os, shutil"
-        )
+        """Code that has pip in the kernel find these wheels and nothing else, and leaves it a shell, but no uv."""
+        bin_folder = self.folder / "bin"
+        bin_folder.mkdir(exist_ok=True)
+        (bin_folder / "sh").symlink_to("/bin/sh")
+        here = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.folder), "PIP_CONFIG_FILE": os.devnull}
+        here |= {"PATH": str(bin_folder), "SHELL": "sh"}
+        return f"import os\nos.environ.update({here!r})\ndel os"
 
 
 @pytest.fixture

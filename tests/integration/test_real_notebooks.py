@@ -44,6 +44,7 @@ NOTEBOOKS = (
     "nbclient/Inline Image",
     "nbclient/JupyterWidgets",
     "nbclient/Other Comms",
+    "nbclient/Output",
     "nbclient/SVG",
     "nbclient/Skip Exceptions with Cell Tags",
     "nbclient/Unicode",
