@@ -93,6 +93,14 @@ class Limits:
     save_s: float = 10.0
     typing_s: float = 10.0
     """For how long after a keystroke a cell counts as being typed in."""
+    line_quiet_s: float = 3.0
+    """For how long after a keystroke nobody else edits that line."""
+    line_wait_s: float = 2.0
+    """How long an edit waits for a line to fall quiet before it says who is typing there."""
+    typed_out_s: float = 2.0
+    """After so long without a keystroke somebody has finished typing."""
+    undo_calls: int = 100
+    """How many of an agent's own calls can be undone."""
     highlight_s: float = 2.0
     flush_s: float = 0.06
     """How often a run's outputs are written into the document (kernel facts: 50 to 100 ms)."""
@@ -109,4 +117,6 @@ class Settings:
     """Whether an embedded JupyterLab may be started where no server is found."""
     trust_outputs: bool = True
     """Whether pages shall trust the outputs of cells that the agent inserts: HTML, scripts and widgets live at once."""
+    mark_cells: bool = False
+    """Whether cells that the agent makes or changes say so in their metadata."""
     limits: Limits = Limits()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,23 +15,20 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from .appearance import Appearance
 from .config import Identity, Limits
+from .editing import Edited, Editor
 from .errors import CellBusy, NotACodeCell, RoomClosed, sole_cause
 from .host import Host
 from .kernel_holder import KernelHolder
+from .news import News
 from .notebook.aside import split_value
-from .notebook.changes import Change, ChangeLog
-from .notebook.draft import Done, Plan
-from .notebook.edits import Planner
+from .notebook.changes import Change
 from .notebook.model import CellView, NotebookView, OutputView, PeerView
 from .notebook.plain import inline
 from .notebook.refs import resolve, resolve_many
 from .notebook.seen import Seen
-from .notebook.steps import Step
-from .room.positions import character_of
-from .room.presence import AGENT_KEY, peer_view
+from .people import People
 from .room.protocol import Changed, Event, Synced
 from .room.provider import RoomProvider
-from .room.replica import RemoteChange, Replica
 from .run import Run
 from .runs import RunQueue
 from .saving import RunRoom, Saver
@@ -42,17 +38,6 @@ if TYPE_CHECKING:
     from .kernel.observer import ForeignRun
 
 LEAVE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Edited:
-    """What a call's edits came to: what was done, and each touched text before and after the merge."""
-
-    done: tuple[Done, ...]
-    texts: tuple[tuple[str, str, str], ...]
-    """Cell id, the text before, the text after (empty where the cell is gone)."""
-    code: tuple[str, ...]
-    """The code cells that the edits touched."""
 
 
 class NotebookPeer:
@@ -67,20 +52,20 @@ class NotebookPeer:
         self.seen = Seen()
         self.lock = anyio.Lock()
         """Serialises the calls of one client that change something."""
-        self._trust = trust_outputs
         self._room = RoomProvider(host.connect, self._on_event, self.limits)
-        self._log = ChangeLog()
-        self._joined_at = float("-inf")
-        self._typed: dict[str, tuple[float, str]] = {}
+        self.people = People(self._room, self.limits)
+        self.news = News(self._room, self.people)
         self._listeners: list[Callable[[Event], None]] = []
         self._tasks: TaskGroup | None = None
         self._room_scope = anyio.CancelScope(shield=True)
-        self._last: Replica | None = None
         self._saver = Saver(self._room, host, self.limits)
         self._appearance = Appearance(self._room, identity, self.limits)
+        self._editor = Editor(
+            self._room, self.seen, self.people, self.news, self._appearance, self._saver, trust_outputs
+        )
         self._kernel = KernelHolder(host)
         self.runs = RunQueue(
-            RunRoom(self._room, self._saver, self._close_log),
+            RunRoom(self._room, self._saver, self.news.close),
             self._kernel.live,
             self._kernel.interrupt,
             flush_s=self.limits.flush_s,
@@ -152,8 +137,7 @@ class NotebookPeer:
     @property
     def peers(self) -> list[PeerView]:
         """Everybody else who is here."""
-        protocol = self._room.protocol
-        return [peer_view(client, state, self._find_caret) for client, state in protocol.presence.others.items()]
+        return self.people.all
 
     def resolve(self, refs: str | Sequence[str]) -> list[str]:
         """Full cell ids for references."""
@@ -163,21 +147,12 @@ class NotebookPeer:
 
     def take_changes(self) -> list[Change]:
         """What others did since this was last asked; each change is given once."""
-        return self._log.take(self._room.replica.cell)
-
-    def peek_changes(self) -> list[Change]:
-        """What ``take_changes`` would give now; it still will."""
-        return self._log.peek(self._room.replica.cell)
+        return self.news.take()
 
     def code_cells(self, cells: Sequence[str]) -> list[str]:
         """Those of these cells that can be run and hold anything."""
         found = (self._room.replica.cell(cell_id) for cell_id in cells)
         return [cell.id for cell in found if cell is not None and cell.type == "code" and cell.source.strip()]
-
-    async def wait_for_people(self, period_s: float) -> None:
-        """Wait until everybody has had time to announce themselves: an idle page does so only every 15 s."""
-        with anyio.move_on_after(self._joined_at + period_s + 1 - anyio.current_time()):
-            await anyio.sleep_forever()
 
     def take_kernel_notice(self) -> str:
         """Why the kernel's variables are gone; each notice is given once."""
@@ -195,49 +170,7 @@ class NotebookPeer:
 
         Any ``EditError`` or ``TargetError``: nothing was written.
         """
-        plans: list[Plan] = []
-
-        def plan(replica: Replica) -> Sequence[Step]:
-            peers = self.peers if "@" in repr(edits) else ()  # finding carets in long texts takes time
-            planner = Planner(replica, self.seen, peers, self.in_use, trust=self._trust)
-            plans.append(planner.plan(edits))
-            self._close_log(plans[0].steps)
-            return plans[0].steps
-
-        try:
-            written = await self._room.write(plan)
-        finally:
-            if plans:
-                self._remember(plans[0])
-        if self._tasks is not None:
-            self._appearance.show_edit(written, self._tasks)
-        self._saver.changed(own=True)
-        made = plans[0]
-        texts = []
-        for cell_id, before in made.before.items():
-            cell = self._room.replica.cell(cell_id)
-            texts.append((cell_id, before, "" if cell is None else cell.source))
-        return Edited(made.done, tuple(texts), made.code)
-
-    def _remember(self, plan: Plan) -> None:
-        """After an edit of its own the agent has seen what it wanted."""
-        for cell_id, text in plan.wanted.items():
-            if text is None:
-                self.seen.forget(cell_id)
-            else:
-                self.seen.texts[cell_id] = text
-
-    def in_use(self, cell_id: str) -> str:
-        """Who works in a cell right now, as a clause; empty where nobody does."""
-        for name, is_agent, cell in self._carets():
-            if not is_agent and cell == cell_id:
-                return f"{name}'s caret is in it"
-        when, who = self._typed.get(cell_id, (float("-inf"), ""))
-        ago = anyio.current_time() - when
-        if ago < self.limits.typing_s:
-            return f"{who} typed in it {ago:.0f} s ago"
-        cell_now = self._room.replica.cell(cell_id)
-        return "it is running" if cell_now is not None and cell_now.running else ""
+        return await self._editor.edit(edits, self._tasks)
 
     # Running.
 
@@ -274,8 +207,8 @@ class NotebookPeer:
         """The kernel of the human's session, connected; one is started where there is none."""
         if self._tasks is None:
             raise RoomClosed("The notebook is not open.", "Call setup_notebook first.")
-        humans = any(not is_agent for _, is_agent, _ in self._carets())
-        return await self._kernel.ensure(self._tasks, kernel or self._room.replica.kernelspec, human_here=humans)
+        spec = kernel or self._room.replica.kernelspec
+        return await self._kernel.ensure(self._tasks, spec, human_here=self.people.humans_here)
 
     async def restart_kernel(self) -> None:
         """Restart the kernel; ``CellBusy`` while somebody else's code runs."""
@@ -308,85 +241,12 @@ class NotebookPeer:
     def _on_event(self, event: Event) -> None:
         match event:
             case Synced():
-                self._joined_at = anyio.current_time()
-                self._note_absence()
+                self.people.joined()
+                self.news.joined()
                 self.runs.on_rejoined()
             case Changed(change):
-                self._note(change)
+                self.news.note(change)
                 self.runs.on_change(change)
                 self._saver.changed(own=False)
         for listener in list(self._listeners):
             listener(event)
-
-    def _note_absence(self) -> None:
-        """After a rejoin: what is different from what the room held when it was lost."""
-        now, before = self._room.replica, self._last
-        self._last = now
-        if before is None:
-            return
-        known = {cell.id: cell for cell in before.view.cells}
-        there = {cell.id: cell for cell in now.view.cells}
-        changed: dict[str, CellView | None] = {
-            cell_id: known.get(cell_id) for cell_id, cell in there.items() if not _alike(known.get(cell_id), cell)
-        }
-        self._log.note(changed, {cell_id: known[cell_id] for cell_id in known.keys() - there.keys()}, ())
-
-    def _note(self, change: RemoteChange) -> None:
-        """Who did it: the client whose clock advanced; deletions advance none, so whose caret is in the cell."""
-        others = self._room.protocol.presence.others if self._room.connected else {}
-        authors = {client: others[client] for client in change.clients if client in others}
-        names = [peer_view(client, state, _no_caret).name for client, state in authors.items()]
-        if not names and (change.cells or change.deleted):
-            names = [name for name, _, cell in self._carets() if cell in change.cells]
-        self._log.note(change.before, change.deleted, names)
-        human = not authors or any(AGENT_KEY not in state for state in authors.values())
-        if human:
-            for cell_id in change.edited:
-                self._typed[cell_id] = (anyio.current_time(), " and ".join(names) or "somebody")
-
-    def _close_log(self, steps: Sequence[Step]) -> None:
-        """We are about to write: what others did in these cells so far is told apart from it."""
-        self._log.close(dict.fromkeys(step.cell for step in steps), self._room.replica.cell)
-
-    def _carets(self) -> list[tuple[str, bool, str | None]]:
-        """Everybody else: name, whether an agent, and the cell of the caret; cheaper than ``peers``."""
-        if not self._room.connected:
-            return []
-        views = [
-            peer_view(client, state, lambda cursor: (self._caret_cell(cursor), None, None))
-            for client, state in self._room.protocol.presence.others.items()
-        ]
-        return [(view.name, view.is_agent, view.cell_id) for view in views]
-
-    def _find_caret(self, cursor: Mapping[str, Any]) -> tuple[str | None, int | None, int | None]:
-        cell_id = self._caret_cell(cursor)
-        if cell_id is None:
-            return None, None, None
-        text = self._room.replica.source_of(cell_id)
-        return cell_id, character_of(text, cursor.get("anchor")), character_of(text, cursor.get("head"))
-
-    def _caret_cell(self, cursor: Mapping[str, Any]) -> str | None:
-        """The cell whose text a cursor names, as far as that can be believed."""
-        for end in ("head", "anchor"):
-            position = cursor.get(end)
-            of = position.get("type") if isinstance(position, dict) else None
-            try:
-                if isinstance(of, dict) and (
-                    found := self._room.replica.cell_of_text(int(of["client"]), int(of["clock"]))
-                ):
-                    return found
-            except (KeyError, TypeError, ValueError, OverflowError):
-                continue
-        return None
-
-
-def _alike(one: CellView | None, other: CellView) -> bool:
-    return one is not None and (one.source, one.type, one.execution_count) == (
-        other.source,
-        other.type,
-        other.execution_count,
-    )
-
-
-def _no_caret(_cursor: Mapping[str, Any]) -> tuple[None, None, None]:
-    return None, None, None

@@ -20,9 +20,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"notebook", "clients", "websocket"}),
     frozenset({"room", "kernel", "jupyter"}),
     frozenset({"host"}),
-    frozenset({"appearance", "kernel_holder", "run", "saving"}),
-    frozenset({"run_writer", "widgets"}),
-    frozenset({"runs"}),
+    frozenset({"appearance", "kernel_holder", "people", "run", "saving"}),
+    frozenset({"news", "run_writer", "widgets"}),
+    frozenset({"editing", "runs"}),
     frozenset({"peer"}),
     frozenset({"agent", "library"}),
     frozenset({"server", "testing", PACKAGE}),  # PACKAGE: what __init__ exports

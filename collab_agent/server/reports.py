@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
+from ..editing import Edited
 from ..notebook.budget import clip_lines, query, shares
 from ..notebook.changes import Change, line_counts
 from ..notebook.display import Image, block, decode
 from ..notebook.model import OutputView
 from ..notebook.plain import count, inline, visible
 from ..notebook.render import Rendered, diff
-from ..peer import Edited, NotebookPeer
+from ..peer import NotebookPeer
 from ..run import Run
 
 _DIFF_CHARS = 1_200

@@ -65,7 +65,7 @@ class Tools:
         path = given.get("notebook_path")
         try:
             peer = self._agent.get(path if isinstance(path, str) else None)
-            found = peer.take_changes()
+            found = peer.news.take()
             told = summary(found, lambda cell: peer.seen.short(cell, peer.view), peer.outputs)
         except CollabAgentError:
             return ""  # not open, or the room is away: told next time
@@ -164,7 +164,7 @@ class Tools:
         from . import reports
 
         peer = self._peer(arguments)
-        found = peer.peek_changes()
+        found = peer.news.peek()
         return Rendered(reports.changes(peer, found, self._budget))
 
     async def _people(self, arguments: Arguments) -> Rendered:
@@ -172,7 +172,7 @@ class Tools:
         from . import reports
 
         peer = self._peer(arguments)
-        await peer.wait_for_people(PEOPLE_S)
+        await peer.people.wait_for_all(PEOPLE_S)
         return Rendered("\n".join(reports.people(peer)) or "nobody else is here")
 
     async def _variables(self, arguments: Arguments) -> Rendered:
