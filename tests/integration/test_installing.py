@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -163,19 +164,24 @@ async def test_says_what_to_do_where_there_is_no_pip(
 async def test_takes_uv_where_the_machine_has_it(
     mcp_agent: McpAgent, own_notebook: Notebook, wheels: Wheels, tmp_path: Path
 ) -> None:
-    bin_folder, log = tmp_path / "bin", tmp_path / "log"
-    bin_folder.mkdir()
-    uv = bin_folder / "uv"  # stands in for uv: notes how it was called, and has pip do it
-    uv.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {log}\nexec {sys.executable} -m pip install "{wheels.name}"\n')
+    real, log = shutil.which("uv"), tmp_path / "log"
+    assert real is not None
+    offline = wheels.setting()
+    uv = wheels.folder / "bin" / "uv"  # the real one; only that it was called is noted
+    uv.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {log}\nexec {real} "$@"\n')
     uv.chmod(uv.stat().st_mode | stat.S_IEXEC)
-    path = f"import os\nos.environ['PATH'] = {str(bin_folder)!r} + os.pathsep + os.environ['PATH']"
-    await opened(mcp_agent, own_notebook, f"{wheels.setting()}\n{path}")
+    where = {"UV_FIND_LINKS": str(wheels.folder), "UV_NO_INDEX": "1", "UV_NO_CONFIG": "1"}
+    await opened(mcp_agent, own_notebook, f"{offline}\nimport os\nos.environ.update({where!r})")
 
     assert (await install(mcp_agent, f"{wheels.name}>=1"))[1] == f"{wheels.name} 1.0 (installed, verified)"
-
     called = log.read_text().splitlines()
     assert called[:2] == ["pip", "install"]
     assert called[-3:] == ["--python", sys.executable, f"{wheels.name}>=1"]
+
+    state, head, *why = await install(mcp_agent, f"{wheels.name}>=9")
+    assert (state, head) == ("error", "not installed:")
+    assert 1 <= len(why) <= 3
+    assert wheels.name in "\n".join(why)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ LINE_CHARS = 300
 # What pip and uv say first or last, and never is the reason.
 NOISE = re.compile(r"\s*(\[?notice|warning:|hint: (see|run)|using python|resolved|defaulting to user)", re.IGNORECASE)
 
+# How pip and uv say what failed; uv goes on with the cause.
+REASON = re.compile(r"error|\s+cause", re.IGNORECASE)
+
 
 class InstallFailed(Exception):
     """Says why, in at most three lines."""
@@ -89,7 +92,7 @@ def run(command: list[str]) -> None:
     say("")
     if process.returncode:
         told = [line for line in lines if not NOISE.match(line)]
-        errors = [line for line in told if line.lower().startswith("error")]
+        errors = [line.strip() for line in told if REASON.match(line)]
         raise InstallFailed("\n".join(line[:LINE_CHARS] for line in (errors or told or lines)[-REASON_LINES:]))
 
 
