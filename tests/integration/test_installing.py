@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import stat
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 from .conftest import DEADLINE_S, McpAgent, Notebook
 
@@ -164,8 +164,7 @@ async def test_says_what_to_do_where_there_is_no_pip(
 async def test_takes_uv_where_the_machine_has_it(
     mcp_agent: McpAgent, own_notebook: Notebook, wheels: Wheels, tmp_path: Path
 ) -> None:
-    real, log = shutil.which("uv"), tmp_path / "log"
-    assert real is not None
+    real, log = find_uv_bin(), tmp_path / "log"
     offline = wheels.setting()
     uv = wheels.folder / "bin" / "uv"  # the real one; only that it was called is noted
     uv.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {log}\nexec {real} "$@"\n')
