@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import anyio
@@ -48,6 +49,8 @@ class Agent:
 
             name = self.settings.name or self.client_name
             self._identity = Identity.named(name, f"collab-agent-{secrets.token_hex(4)}")
+            if label := self.settings.policy.label:
+                self._identity = replace(self._identity, name=f"{self._identity.name} ({label})")
         return self._identity
 
     async def api(self) -> JupyterApi:
@@ -70,14 +73,16 @@ class Agent:
         from .peer import NotebookPeer
 
         path = normalise_path(path)
+        settings = self.settings
+        settings.policy.check_path(path)
         async with self._lock:
             if path in self._open:
                 return self._open[path].what
             api = await self._connected()
-            await api.create_notebook(path, kernel)
-            host, settings = JupyterHost(api, path, self.identity), self.settings
-            trust = settings.trust_outputs
-            peer = NotebookPeer(host, path, self.identity, settings.limits, trust_outputs=trust)
+            if not settings.policy.read_only:
+                await api.create_notebook(path, kernel)
+            host, trust = JupyterHost(api, path, self.identity), settings.trust_outputs
+            peer = NotebookPeer(host, path, self.identity, settings.limits, trust_outputs=trust, policy=settings.policy)
             opened = _Open(peer)
             await self._start(opened.run)
             try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from .clients import CLIENTS, snippet
 from .config import Server, Settings
 from .errors import CollabAgentError, ConfigError
+from .policy import Policy
 
 if TYPE_CHECKING:
     from .agent import FindServer
@@ -89,6 +90,25 @@ def _server_options(to: argparse.ArgumentParser, *, is_default: bool = False) ->
         default=True if is_default else argparse.SUPPRESS,
         help="let pages show HTML, scripts and widgets of cells that the agent itself inserted (default: on)",
     )
+    to.add_argument(
+        "--read-only",
+        action="store_true",
+        default=False if is_default else argparse.SUPPRESS,
+        help="let the agent look, but neither write nor run anything",
+    )
+    to.add_argument(
+        "--no-run",
+        action="store_true",
+        default=False if is_default else argparse.SUPPRESS,
+        help="let the agent edit, but not run code or use the kernel",
+    )
+    to.add_argument(
+        "--allow",
+        action="append",
+        metavar="GLOB",
+        default=None if is_default else argparse.SUPPRESS,
+        help="let the agent open only notebooks that match, e.g. 'work/**/*.ipynb'; may be repeated",
+    )
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
@@ -98,6 +118,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         name=arguments.name,
         embedded=not arguments.no_embedded,
         trust_outputs=arguments.trust_outputs,
+        policy=Policy(arguments.read_only, arguments.no_run, tuple(arguments.allow or ())),
     )
 
 

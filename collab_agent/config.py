@@ -9,6 +9,8 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .policy import Policy
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -119,4 +121,6 @@ class Settings:
     """Whether pages shall trust the outputs of cells that the agent inserts: HTML, scripts and widgets live at once."""
     mark_cells: bool = False
     """Whether cells that the agent makes or changes say so in their metadata."""
+    policy: Policy = field(default_factory=Policy)
+    """What the agent is allowed to do."""
     limits: Limits = Limits()

@@ -77,6 +77,10 @@ class CellInUse(EditError):
     """The edit would rebuild a cell that somebody is typing in."""
 
 
+class NotAllowed(CollabAgentError):
+    """Whoever started this agent has forbidden it."""
+
+
 class RoomError(CollabAgentError):
     """The collaboration room cannot be joined, or was lost."""
 

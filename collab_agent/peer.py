@@ -27,6 +27,7 @@ from .notebook.plain import inline
 from .notebook.refs import resolve, resolve_many
 from .notebook.seen import Seen
 from .people import People
+from .policy import Policy
 from .room.protocol import Changed, Event, Synced
 from .room.provider import RoomProvider
 from .run import Run
@@ -44,9 +45,17 @@ class NotebookPeer:
     """One agent in one notebook.  Made by ``collab_agent.join`` or ``NotebookPeer.joined``."""
 
     def __init__(
-        self, host: Host, path: str, identity: Identity, limits: Limits | None = None, *, trust_outputs: bool = True
+        self,
+        host: Host,
+        path: str,
+        identity: Identity,
+        limits: Limits | None = None,
+        *,
+        trust_outputs: bool = True,
+        policy: Policy | None = None,
     ) -> None:
         self.path = path
+        self._policy = policy or Policy()
         self.identity = identity
         self.limits = limits or Limits()
         self.seen = Seen()
@@ -120,6 +129,11 @@ class NotebookPeer:
     # Reading.
 
     @property
+    def _path_now(self) -> str:
+        """Where the notebook is, as far as the room knows: a human may have renamed it."""
+        return self.view.path or self.path
+
+    @property
     def view(self) -> NotebookView:
         """The notebook now."""
         return self._room.replica.view
@@ -170,12 +184,14 @@ class NotebookPeer:
 
         Any ``EditError`` or ``TargetError``: nothing was written.
         """
+        self._policy.check_write(self._path_now)
         return await self._editor.edit(edits, self._tasks)
 
     # Running.
 
     async def run_cells(self, cells: Sequence[str], *, stop_on_error: bool = True) -> list[Run]:
         """Queue code cells, by full id, in this order; the runs go on whatever becomes of the caller."""
+        self._policy.check_run(self._path_now)
         for cell_id in cells:
             cell = self._room.replica.cell(cell_id)
             if cell is None or cell.type != "code":
@@ -207,6 +223,7 @@ class NotebookPeer:
         """The kernel of the human's session, connected; one is started where there is none."""
         if self._tasks is None:
             raise RoomClosed("The notebook is not open.", "Call setup_notebook first.")
+        self._policy.check_run(self._path_now)
         spec = kernel or self._room.replica.kernelspec
         return await self._kernel.ensure(self._tasks, spec, human_here=self.people.humans_here)
 
@@ -234,6 +251,7 @@ class NotebookPeer:
 
     async def save(self) -> None:
         """Have the file written, and read it back until it holds what the room holds; ``SaveFailed`` otherwise."""
+        self._policy.check_write(self._path_now)
         await self._saver.save()
 
     # Events.

@@ -18,6 +18,7 @@ from mcp_types import CallToolResult, ImageContent, Implementation, TextContent
 from collab_agent.agent import Agent, agent
 from collab_agent.config import Limits, Server, Settings
 from collab_agent.peer import NotebookPeer
+from collab_agent.policy import Policy
 from collab_agent.room.channel import Channel, websocket_channel
 from collab_agent.server.app import build_server
 from collab_agent.testing import Human
@@ -139,13 +140,14 @@ async def mcp_agent_on(
     mode: Mode = "legacy",
     limits: Limits | None = None,
     trust_outputs: bool = True,
+    policy: Policy | None = None,
 ) -> AsyncIterator[McpAgent]:
     """An agent of its own on this server, behind an MCP client in memory."""
 
     async def find_server(_stack: AsyncExitStack) -> Server:
         return server
 
-    settings = Settings(limits=limits or Limits(), trust_outputs=trust_outputs)
+    settings = Settings(limits=limits or Limits(), trust_outputs=trust_outputs, policy=policy or Policy())
     async with (
         agent(settings, find_server) as inner,
         Client(build_server(inner), mode=mode, client_info=Implementation(name=name, version="1")) as client,
