@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 from anyio.abc import TaskGroup
 
 from .appearance import Appearance
+from .config import Limits
+from .errors import CellInUse
 from .news import News
+from .notebook.courtesy import Typing
 from .notebook.draft import Done, Plan
 from .notebook.edits import Planner
+from .notebook.plain import inline
 from .notebook.seen import Seen
-from .notebook.steps import Step
 from .people import People
 from .room.provider import RoomProvider
-from .room.replica import Replica
+from .room.replica import Replica, Written
 from .saving import Saver
 
 
@@ -42,35 +46,61 @@ class Editor:
     appearance: Appearance
     saver: Saver
     trust: bool
+    limits: Limits
 
     async def edit(self, edits: Sequence[Mapping[str, Any]], tasks: TaskGroup | None) -> Edited:
         """Apply edits (contract, section 3), all or none; returns when the room has them.
 
         Any ``EditError`` or ``TargetError``: nothing was written.
         """
-        plans: list[Plan] = []
 
-        def plan(replica: Replica) -> Sequence[Step]:
+        def plan(replica: Replica) -> Plan:
             peers = self.people.all if "@" in repr(edits) else ()  # finding carets in long texts takes time
-            planner = Planner(replica, self.seen, peers, self.people.in_use, trust=self.trust)
-            plans.append(planner.plan(edits))
-            self.news.close(plans[0].steps)
-            return plans[0].steps
+            return Planner(replica, self.seen, peers, self.people.in_use, trust=self.trust).plan(edits)
 
-        try:
-            written = await self.room.write(plan)
-        finally:
-            if plans:
-                self._remember(plans[0])
+        made, written = await self.write(plan)
         if tasks is not None:
             self.appearance.show_edit(written, tasks)
         self.saver.changed(own=True)
-        made = plans[0]
         texts = []
         for cell_id, before in made.before.items():
             cell = self.room.replica.cell(cell_id)
             texts.append((cell_id, before, "" if cell is None else cell.source))
         return Edited(made.done, tuple(texts), made.code)
+
+    async def write(self, plan: Callable[[Replica], Plan]) -> tuple[Plan, Written]:
+        """Write what is planned, as soon as nobody is typing on a line that it changes; ``plan`` may be called again.
+
+        ``CellInUse``: somebody is still typing there after ``Limits.line_wait_s``; nothing was written.
+        """
+        deadline = anyio.current_time() + self.limits.line_wait_s
+        while True:
+            replica, now = self.room.replica, anyio.current_time()
+            made = plan(replica)
+            typing = self.people.keystrokes.busy(made.steps, replica.cell, now)
+            if typing is None:
+                break
+            if now >= deadline:
+                raise self._still(typing)
+            await anyio.sleep_until(min(typing.until, deadline))
+        # From plan to writing there is no ``await``: it is written on the texts that it was planned on.
+        self.people.keystrokes.wrote(made.steps, replica.cell, now)
+        self.news.close(made.steps)
+        try:
+            return made, await self.room.write(lambda _replica: made.steps)
+        finally:
+            self._remember(made)
+
+    def _still(self, typing: Typing) -> CellInUse:
+        """What a model gets that would write where somebody types."""
+        who, cell = inline(typing.who, 40), self.seen.short(typing.cell, self.room.replica.view)
+        return CellInUse(
+            f"{who} is typing on line {typing.line} of {cell}, which this call would change: "
+            f"{inline(typing.text, 80)!r}. It waited {self.limits.line_wait_s:g} s for the line to fall quiet. "
+            "Nothing was written.",
+            f'query_notebook(query="changes", wait_s=30) returns when {who} has finished; then read the cell again '
+            f'with query_notebook(query="cells", cells=["{cell}"]). Its other lines can be edited now.',
+        )
 
     def _remember(self, plan: Plan) -> None:
         """After an edit of its own the agent has seen what it wanted."""

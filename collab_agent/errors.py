@@ -74,7 +74,7 @@ class EditConflict(EditError):
 
 
 class CellInUse(EditError):
-    """The edit would rebuild a cell that somebody is typing in."""
+    """The edit would rebuild a cell that somebody works in, or change a line that somebody is typing on."""
 
 
 class NotAllowed(CollabAgentError):

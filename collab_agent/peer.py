@@ -70,7 +70,7 @@ class NotebookPeer:
         self._saver = Saver(self._room, host, self.limits)
         self._appearance = Appearance(self._room, identity, self.limits)
         self._editor = Editor(
-            self._room, self.seen, self.people, self.news, self._appearance, self._saver, trust_outputs
+            self._room, self.seen, self.people, self.news, self._appearance, self._saver, trust_outputs, self.limits
         )
         self._kernel = KernelHolder(host)
         self.runs = RunQueue(

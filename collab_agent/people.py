@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from .config import Limits
+from .notebook.courtesy import Keystrokes
 from .notebook.model import PeerView
 from .room.positions import character_of
 from .room.presence import AGENT_KEY, State, peer_view
@@ -26,6 +27,8 @@ class People:
         self._limits = limits
         self._joined_at = float("-inf")
         self._typed: dict[str, tuple[float, str]] = {}
+        self.keystrokes = Keystrokes(limits.line_quiet_s)
+        """Where humans have typed in the last seconds."""
 
     def joined(self) -> None:
         """We are in the room, from now on."""
@@ -65,8 +68,12 @@ class People:
         if not names and (change.cells or change.deleted):
             names = [name for name, _, cell in self.carets() if cell in change.cells]
         if not authors or any(AGENT_KEY not in state for state in authors.values()):
+            now, who = anyio.current_time(), " and ".join(names) or "somebody"
             for cell_id in change.edited:
-                self._typed[cell_id] = (anyio.current_time(), " and ".join(names) or "somebody")
+                self._typed[cell_id] = (now, who)
+                before, after = change.before.get(cell_id), self._room.replica.cell(cell_id)
+                if before is not None and after is not None:
+                    self.keystrokes.note(cell_id, who, before.source, after.source, now)
         return names
 
     def in_use(self, cell_id: str) -> str:

@@ -283,7 +283,7 @@ class Planner:
         tail = draft.now[point:]
         cut = point - 1 if draft.now[point - 1 : point] == "\n" else point
         self._steps += [
-            st.SpliceSource(cell_id, (Splice(cut, len(draft.now), ""),)),
+            st.SpliceSource(cell_id, (Splice(cut, len(draft.now), ""),), rebuild=True),
             st.InsertCell(new, index, draft.cell.type, tail),
         ]
         self._ids().insert(index, new)
@@ -307,7 +307,7 @@ class Planner:
         self._before.setdefault(cell_id, draft.now)
         self._before.setdefault(below.cell.id, below.now)
         end = len(draft.now)
-        self._steps.append(st.SpliceSource(cell_id, (Splice(end, end, joint + below.now),)))
+        self._steps.append(st.SpliceSource(cell_id, (Splice(end, end, joint + below.now),), rebuild=True))
         self._remove(below.cell.id)
         seen = None if draft.base is None or below.base is None else draft.base + joint + below.base
         draft.now, draft.base = draft.now + joint + below.now, seen

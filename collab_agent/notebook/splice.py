@@ -76,7 +76,7 @@ def diff(before: str, after: str) -> Splices:
     trimmed = _trim(Splice(0, len(before), after), before)
     old, new = before[trimmed.start : trimmed.stop], trimmed.insert
     if not old or not new:
-        return (trimmed,)
+        return (_whole_lines(trimmed, before),)
     # Whole lines are compared, so take back what the trimming cut off the first and the last line.
     head = before.rfind("\n", 0, trimmed.start) + 1
     tail = before.find("\n", trimmed.stop)
@@ -164,19 +164,36 @@ def utf16_length(text: str) -> int:
 def _trim(splice: Splice, text: str) -> Splice:
     old = text[splice.start : splice.stop]
     bound = min(len(old), len(splice.insert))
-    head = _common(zip(old, splice.insert, strict=False))
-    tail = _common(zip(reversed(old[head:]), reversed(splice.insert[head:]), strict=False))
+    head = _common(old, splice.insert)
+    tail = _common(old[head:][::-1], splice.insert[head:][::-1])
     tail = min(tail, bound - head)
     return Splice(splice.start + head, splice.stop - tail, splice.insert[head : len(splice.insert) - tail])
 
 
-def _common(pairs: Iterable[tuple[str, str]]) -> int:
-    count = 0
-    for a, b in pairs:
-        if a != b:
-            return count
-        count += 1
-    return count
+def _common(one: str, other: str) -> int:
+    """How many characters two texts have in common at their start; compares slices, for texts can be long."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _whole_lines(splice: Splice, text: str) -> Splice:
+    """A trimmed insertion or deletion, moved to the start of a line where it is one of whole lines.
+
+    ``print(a)`` above ``print(b)`` is an insertion of ``a)⏎print(`` too, but that would part a line, and a caret in it.
+    """
+    start = text.rfind("\n", 0, splice.start) + 1
+    head = text[start : splice.start]
+    moved = splice.insert or text[splice.start : splice.stop]
+    rest = moved[: len(moved) - len(head)]
+    if not head or not moved.endswith(head) or not rest.endswith("\n"):
+        return splice
+    return Splice(start, splice.stop - len(head), head + rest if splice.insert else "")
 
 
 def _blocks(old: Sequence[str], new: Sequence[str]) -> Iterator[Splice]:

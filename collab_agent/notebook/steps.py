@@ -15,10 +15,14 @@ from .splice import Splices
 
 @dataclass(frozen=True, slots=True)
 class SpliceSource:
-    """Edit a cell's source in place; positions are characters of the source as it is now."""
+    """Edit a cell's source in place; positions are characters of the source as it is now.
+
+    ``rebuild``: part of a split or a merge, which has rules of its own for a cell that somebody works in.
+    """
 
     cell: str
     splices: Splices
+    rebuild: bool = False
 
 
 @dataclass(frozen=True, slots=True)

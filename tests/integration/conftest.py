@@ -162,6 +162,13 @@ async def mcp_agent(jupyter: Server) -> AsyncIterator[McpAgent]:
         yield made
 
 
+@pytest.fixture
+async def brisk_agent(jupyter: Server) -> AsyncIterator[McpAgent]:
+    """An agent to which a line is quiet at once, for what comes after a human has typed there."""
+    async with mcp_agent_on(jupyter, limits=Limits(line_quiet_s=0)) as made:
+        yield made
+
+
 class Rest:
     """The server's REST interface as a page uses it."""
 

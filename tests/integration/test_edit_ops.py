@@ -52,28 +52,28 @@ async def test_an_empty_notebook_takes_its_first_cell(mcp_agent: McpAgent, jupyt
 
 
 async def test_replace_looks_in_the_text_that_was_shown_and_only_then_in_the_text_now(
-    mcp_agent: McpAgent, jupyter: Server, notebook: Notebook
+    brisk_agent: McpAgent, jupyter: Server, notebook: Notebook
 ) -> None:
     path = await notebook(["x = 1\ny = 2\nz = 3", "x\nx"])
     async with Human.join_server(jupyter, path) as ada:
-        await mcp_agent.setup(path)
-        await mcp_agent.query("cells")
+        await brisk_agent.setup(path)
+        await brisk_agent.query("cells")
         await ada.type(0, "\nx = 1\nw = 4", at=len(ada.source(0)))
-        await mcp_agent.sees(ada)
+        await brisk_agent.sees(ada)
         # Twice now, once in what was shown: that one is meant.
-        await mcp_agent.edit({"op": "replace", "cell": "#1", "old": "x = 1", "new": "x = 10"})
+        await brisk_agent.edit({"op": "replace", "cell": "#1", "old": "x = 1", "new": "x = 10"})
         await ada.wait_for(lambda: ada.source(0) == "x = 10\ny = 2\nz = 3\nx = 1\nw = 4")
         # Never shown, but there now.
-        await mcp_agent.edit({"op": "replace", "cell": "#1", "old": "w = 4", "new": "w = 😀"})
+        await brisk_agent.edit({"op": "replace", "cell": "#1", "old": "w = 4", "new": "w = 😀"})
         await ada.wait_for(lambda: ada.source(0).endswith("w = 😀"))
 
-        twice = await mcp_agent.edit_refused({"op": "replace", "cell": "#2", "old": "x", "new": "漢"})
+        twice = await brisk_agent.edit_refused({"op": "replace", "cell": "#2", "old": "x", "new": "漢"})
         assert "old occurs 2 times" in twice.text
         assert "all=true" in twice.text
-        none = await mcp_agent.edit_refused({"op": "replace", "cell": "#1", "old": "y  = 2", "new": ""})
+        none = await brisk_agent.edit_refused({"op": "replace", "cell": "#1", "old": "y  = 2", "new": ""})
         assert "does not occur" in none.text
         assert "2: y = 2" in none.text  # the nearest line
-        await mcp_agent.edit({"op": "replace", "cell": "#2", "old": "x", "new": "漢", "all": True})
+        await brisk_agent.edit({"op": "replace", "cell": "#2", "old": "x", "new": "漢", "all": True})
         await ada.wait_for(lambda: ada.source(1) == "漢\n漢")
 
 

@@ -119,18 +119,18 @@ TOUCHING: dict[str, tuple[Callable[[str], str], dict[str, object]]] = {
 
 @pytest.mark.parametrize("name", TOUCHING)
 async def test_a_touching_edit_is_refused_with_the_text_now_and_what_was_changed(
-    mcp_agent: McpAgent, jupyter: Server, notebook: Notebook, name: str
+    brisk_agent: McpAgent, jupyter: Server, notebook: Notebook, name: str
 ) -> None:
     change, edit = TOUCHING[name]
     path = await notebook([START, "other = 1"])
     async with Human.join_server(jupyter, path) as ada:
-        await mcp_agent.setup(path)
-        await mcp_agent.query("cells")
+        await brisk_agent.setup(path)
+        await brisk_agent.query("cells")
         await ada.type(0, "漢😀", at=START.index("«") + 1)
-        await mcp_agent.sees(ada)
+        await brisk_agent.sees(ada)
         before, vector = ada.sources(), ada.notebook.ydoc.get_state()
         given = {"cell": "#1", "source": change(START), **edit} if edit["op"] == "write" else {"cell": "#1", **edit}
-        error = await mcp_agent.edit_refused(
+        error = await brisk_agent.edit_refused(
             {"op": "write", "cell": "#2", "source": "other = 2"}, {"op": "insert", "source": "new"}, given
         )
         for number, line in enumerate(ada.source(0).split("\n"), 1):
@@ -138,11 +138,11 @@ async def test_a_touching_edit_is_refused_with_the_text_now_and_what_was_changed
         assert "What was changed since you saw it:" in error.text
         assert '+3│note = "«漢😀»"' in error.text
         assert ada.notebook.ydoc.get_state() == vector
-        await unwritten(mcp_agent, ada, before)
+        await unwritten(brisk_agent, ada, before)
 
         # The error showed the text: made on that, the edit goes through.
         again = ada.source(0).replace("«漢😀»", "«done»")
-        await mcp_agent.edit({"op": "write", "cell": "#1", "source": again})
+        await brisk_agent.edit({"op": "write", "cell": "#1", "source": again})
         await ada.wait_for(lambda: ada.source(0) == again)
 
 

@@ -31,7 +31,8 @@ def test_equal_texts_differ_in_nothing() -> None:
         ("", "new", [Splice(0, 0, "new")]),
         ("old", "", [Splice(0, 3, "")]),
         ("ab", "aab", [Splice(1, 1, "a")]),
-        ("one\ntwo\nthree\n", "one\nthree\n", [Splice(5, 9, "")]),
+        ("one\ntwo\nthree\n", "one\nthree\n", [Splice(4, 8, "")]),
+        ("print(b)\n", "print(a)\nprint(b)\n", [Splice(0, 0, "print(a)\n")]),  # no caret in the line is parted from it
         ("total = 1\n", "total = 2\n", [Splice(8, 9, "2")]),
         ("f(x)\ng(y)\n", "F(x)\ng(Y)\n", [Splice(0, 1, "F"), Splice(7, 8, "Y")]),
         ("🐢🐢", "🐢🦊🐢", [Splice(1, 1, "🦊")]),
