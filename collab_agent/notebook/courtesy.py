@@ -107,8 +107,7 @@ class Keystrokes:
         lines = _Lines(typed.text)
         changed = [lines.changed_by(splice) for splice in step.splices]
         for stroke in typed.strokes:
-            typed_on = range(lines.of(stroke.start), lines.of(stroke.stop) + 1)
-            both = [line for line in reversed(typed_on) if any(line in each for each in changed)]
+            both = [line for line in reversed(lines.typed_by(stroke)) if any(line in each for each in changed)]
             if both:
                 until = stroke.when + self._quiet_s
                 yield Typing(stroke.who, step.cell, both[0] + 1, lines.text_of(both[0]), until)
@@ -138,6 +137,12 @@ class _Lines:
         """A line, without its end."""
         return self._text[self._starts[line] :].partition("\n")[0]
 
+    def typed_by(self, stroke: _Stroke) -> range:
+        """The lines that somebody typed on: those that would change if it were taken back."""
+        if stroke.start == stroke.stop:
+            return range(self.of(stroke.start), self.of(stroke.start) + 1)
+        return self.changed_by(Splice(stroke.start, stroke.stop, ""))
+
     def changed_by(self, splice: Splice) -> range:
         """The lines that are not the same behind a splice."""
         first, last = self.of(splice.start), self.of(splice.stop)
@@ -150,6 +155,8 @@ class _Lines:
         )
         if above and below and not splice.insert:
             return range(first, last + 1)  # an empty line goes: which of two, nobody can tell
+        if above and first == last:
+            return range(first, first)
         return range(first + below, last + 1 - above)
 
     def _at_start(self, point: int) -> bool:
