@@ -114,14 +114,17 @@ class CellIndex:
                 for cell in gone:
                     settled.deleted[cell.view.id] = cell.view
                     self._drop(cell)
+                    if cell.view.id in self._by_id:  # its double stays: it was moved
+                        settled.before.setdefault(cell.view.id, cell.view)
+                        settled.changed.add(cell.view.id)
             else:
                 cells = [Cell(handle) for handle in part["insert"]]
                 self.cells[at:at] = cells
                 self.views[at:at] = [cell.view for cell in cells]
                 at += len(cells)
                 for cell in cells:
-                    self._by_id.setdefault(cell.view.id, cell)
-                    settled.before[cell.view.id] = None
+                    known = self._by_id.setdefault(cell.view.id, cell)
+                    settled.before[cell.view.id] = None if known is cell else known.view
                     settled.changed.add(cell.view.id)
 
     def _drop(self, cell: Cell) -> None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from ..errors import LocalProtocolError, RemoteProtocolError
+from ..notebook.batches import batches
 from ..notebook.steps import Step
 from .codec import Reader, UpdateKey, update_key, var_bytes, var_uint, whole
 from .presence import Presence, PresenceChange, State, encode
@@ -110,15 +111,22 @@ class RoomProtocol:
         return bool(self._outgoing)
 
     def write(self, steps: Iterable[Step]) -> tuple[Written, int]:
-        """Write steps into the document and queue the update; returns the number that ``Acknowledged`` will name."""
+        """Write steps into the document and queue the updates, as few as pages can follow (``batches``).
+
+        Returns what all of them inserted, and the number that ``Acknowledged`` will name.
+        """
         if self.phase is not Phase.SYNCED:
             raise LocalProtocolError("The replica is not in step with the room.")
-        written = self.replica.write(steps)
-        if written.update is not None:
-            self._sent += 1
-            self._unacknowledged[self._sent] = written.key
-            self._send_sync(UPDATE, written.update)
-        return written, self._sent
+        last = Written(None, None, ())
+        for batch in batches(steps):
+            written = self.replica.write(batch)
+            if written.update is not None:
+                self._sent += 1
+                self._unacknowledged[self._sent] = written.key
+                self._send_sync(UPDATE, written.update)
+                last = Written(written.update, written.key, last.inserted)
+            last = Written(last.update, last.key, last.inserted + written.inserted)
+        return last, self._sent
 
     def ask(self) -> None:
         """Ask with a sync step 1: its answer acknowledges all that was sent before."""

@@ -24,7 +24,8 @@ from pycrdt import Array, Doc, Map, Subscription, Text
 
 from ..errors import LocalProtocolError, RemoteProtocolError
 from ..notebook import steps as st
-from ..notebook.model import CellView, NotebookView, OutputView
+from ..notebook.batches import DoubleCell, DropDoubled, Part
+from ..notebook.model import CellType, CellView, NotebookView, OutputView
 from ..notebook.splice import Splices, byte_offset
 from .cells import clear, language, read_outputs, rebuildable, retyped, write_output
 from .codec import UpdateKey, state_vector, update_key, whole
@@ -81,6 +82,7 @@ class Replica:
         self._events: list[Any] = []
         self._updates: list[bytes] = []
         self._made: list[Cell] = []
+        self._doubled: dict[str, Cell] = {}
         self._clocks: Mapping[int, int] = {}
         self._subscriptions: list[Subscription] = [
             self._array.observe_deep(self._events.extend),
@@ -204,7 +206,7 @@ class Replica:
 
     # Writing.
 
-    def write(self, steps: Iterable[st.Step]) -> Written:
+    def write(self, steps: Iterable[Part]) -> Written:
         """Do all steps in one transaction.  Whoever calls has checked them: there is no rollback."""
         inserted: list[Range] = []
         self._updates.clear()
@@ -219,7 +221,7 @@ class Replica:
         self._updates.clear()
         return Written(update, None if update is None else update_key(update), tuple(inserted))
 
-    def _write_step(self, step: st.Step, inserted: list[Range]) -> None:
+    def _write_step(self, step: Part, inserted: list[Range]) -> None:
         match step:
             case st.SpliceSource(cell, splices):
                 inserted += self._splice(cell, splices)
@@ -233,17 +235,19 @@ class Replica:
             case st.DeleteCell(cell):
                 self._remove(cell)
             case st.MoveCell(cell, index):
-                running = self._require(cell).view.running
-                self._insert(index, self._remove(cell))
-                if running:
-                    self._map(cell)["execution_state"] = "running"
+                self._double(cell, index, None)
+                self._drop_doubled(cell)
             case st.RetypeCell(cell, type_):
-                index = self._index(cell)
-                self._insert(index, retyped(self._remove(cell), type_))
+                self._double(cell, None, type_)
+                self._drop_doubled(cell)
+            case DoubleCell(cell, index, type_):
+                self._double(cell, index, type_)
+            case DropDoubled(cell):
+                self._drop_doubled(cell)
             case _:
                 self._write_run_step(step)
 
-    def _write_run_step(self, step: st.Step) -> None:
+    def _write_run_step(self, step: Part) -> None:
         match step:
             case st.ClearCell(cell):
                 clear(self._map(cell))
@@ -293,13 +297,27 @@ class Replica:
         self._made.append(cell)
         return self._source(cell.view.id)
 
-    def _remove(self, cell_id: str) -> dict[str, Any]:
-        """Delete a cell; returns what it was, in nbformat's terms."""
+    def _remove(self, cell_id: str) -> None:
         index = self._index(cell_id)
-        value = rebuildable(self._map(cell_id))
         del self._array[index]
         self._cells.remove(index)
-        return value
+
+    def _double(self, cell_id: str, index: int | None, type_: CellType | None) -> None:
+        """Insert a cell once more, to stand at ``index`` (None: where it is) when the first is gone; the id is its."""
+        cell, value = self._require(cell_id), rebuildable(self._map(cell_id))
+        at = self._cells.position(cell)
+        if index is not None:
+            at = index if index <= at else index + 1
+        self._doubled[cell_id] = cell
+        self._insert(at, value if type_ is None else retyped(value, type_))
+        if cell.view.running and type_ is None:
+            self._map(cell_id)["execution_state"] = "running"
+
+    def _drop_doubled(self, cell_id: str) -> None:
+        """Delete the first of the two."""
+        index = self._cells.position(self._doubled.pop(cell_id))
+        del self._array[index]
+        self._cells.remove(index)
 
     def _forget_meta(self, _events: list[Any]) -> None:
         self._language = None

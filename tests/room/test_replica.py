@@ -12,6 +12,7 @@ from pycrdt import Array, Assoc, Map, Text
 
 from collab_agent.errors import LocalProtocolError, RemoteProtocolError
 from collab_agent.notebook import steps
+from collab_agent.notebook.batches import batches
 from collab_agent.notebook.outputs import Append, EditStream, Truncate
 from collab_agent.notebook.splice import Splice, apply, diff
 from collab_agent.room.positions import character_of
@@ -267,3 +268,23 @@ def test_what_is_no_cell_at_all_stands_in_the_array_and_can_change() -> None:
 def test_what_is_no_update_is_the_other_sides_fault(update: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         replica_of("a").apply(update)
+
+
+def test_a_cell_that_is_doubled_and_then_dropped_where_it_was_is_told_as_moved() -> None:
+    """As an agent moves a cell, in two transactions: never as gone, never as new."""
+    ours = replica_of("a", "b", "c")
+    a, b, c = ids(ours)
+    page, theirs = page_of(ours), fresh(ours)
+    before = theirs.cell(a)
+    changes = []
+    for batch in batches([steps.MoveCell(a, 2)]):
+        update = ours.write(batch).update
+        assert update is not None
+        page.ydoc.apply_update(update)
+        assert len(page.get()["cells"]) == 3  # a file that is written at this moment has every cell once
+        changes.append(theirs.apply(update))
+    assert [change.before for change in changes] == [{a: before}, {a: before}]
+    assert [list(change.deleted) for change in changes] == [[], [a]]
+    assert ids(ours) == ids(theirs) == [b, c, a]
+    assert theirs.cell(a) == before
+    assert theirs.source_of(a) is not None
