@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .host import Panel
     from .jupyter.api import JupyterApi
     from .peer import NotebookPeer
+    from .suggestions import Suggestions
 
 FindServer = Callable[[AsyncExitStack], Awaitable[Server]]
 """Finds the Jupyter server, or starts one whose end goes onto the stack."""
@@ -40,6 +41,7 @@ class Agent:
         self._identity: Identity | None = None
         self._panel: _Open[Panel] | None = None
         self._open: dict[str, _Open[NotebookPeer]] = {}
+        self._suggestions: dict[str, Suggestions] = {}
 
     @property
     def identity(self) -> Identity:
@@ -102,6 +104,7 @@ class Agent:
         peer = self.get(path)
         async with self._lock:
             opened = self._open.pop(peer.path, None)
+            self._suggestions.pop(peer.path, None)
             if opened is not None:
                 try:
                     await opened.close()
@@ -132,6 +135,17 @@ class Agent:
             f"Which notebook? {self._listing()}",
             "Name it as notebook_path." if self._open else 'Call setup_notebook("NAME.ipynb") first.',
         )
+
+    def suggestions(self, peer: NotebookPeer) -> Suggestions:
+        """The suggestions for a notebook that is open."""
+        from .shelf import Shelf
+        from .suggestions import Suggestions
+
+        assert self._api is not None
+        if peer.path not in self._suggestions:
+            shelf = Shelf(self._api, lambda: peer.view.path or peer.path, self.settings.limits)
+            self._suggestions[peer.path] = Suggestions(peer, shelf)
+        return self._suggestions[peer.path]
 
     @property
     def open_paths(self) -> list[str]:

@@ -22,6 +22,7 @@ from .kernel_holder import KernelHolder
 from .news import News
 from .notebook.aside import split_value
 from .notebook.changes import Change
+from .notebook.draft import Notebook
 from .notebook.model import CellView, NotebookView, OutputView, PeerView
 from .notebook.plain import inline
 from .notebook.refs import resolve, resolve_many
@@ -132,6 +133,15 @@ class NotebookPeer:
     def _path_now(self) -> str:
         """Where the notebook is, as far as the room knows: a human may have renamed it."""
         return self.view.path or self.path
+
+    @property
+    def document(self) -> Notebook:
+        """The live notebook, for planning on it."""
+        return self._room.replica
+
+    def check_write(self) -> None:
+        """``NotAllowed`` where this agent may not write into the notebook."""
+        self._policy.check_write(self._path_now)
 
     @property
     def view(self) -> NotebookView:

@@ -11,7 +11,7 @@ from .config import Limits
 from .notebook.courtesy import Keystrokes
 from .notebook.model import PeerView
 from .room.positions import character_of
-from .room.presence import AGENT_KEY, State, peer_view
+from .room.presence import AGENT_KEY, Review, State, peer_view, review_of
 from .room.provider import RoomProvider
 from .room.replica import RemoteChange
 
@@ -56,6 +56,10 @@ class People:
     def humans_here(self) -> bool:
         """Whether any human is here, as far as is known."""
         return any(AGENT_KEY not in state for state in self._states().values())
+
+    def reviews(self) -> list[Review]:
+        """What those say who decide about suggestions at this moment."""
+        return [review for state in self._states().values() if (review := review_of(state)) is not None]
 
     def note(self, change: RemoteChange) -> list[str]:
         """Take in what others did; the names of those who did it.

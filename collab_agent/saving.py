@@ -18,7 +18,7 @@ from .errors import CollabAgentError, SaveFailed
 from .host import Host
 from .notebook.model import CellView, NotebookView
 from .notebook.steps import Step
-from .room.presence import AGENT_KEY
+from .room.presence import AGENT_KEY, REVIEW_KEY
 from .room.provider import RoomProvider
 from .room.replica import Replica
 
@@ -88,7 +88,7 @@ class Saver:
 
     def _may_autosave(self) -> bool:
         states = self._room.protocol.presence.others.values()
-        humans = [state for state in states if AGENT_KEY not in state]
+        humans = [state for state in states if AGENT_KEY not in state and REVIEW_KEY not in state]
         return not humans or any(state.get("autosave", True) for state in humans)
 
 

@@ -21,13 +21,14 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"notebook", "clients", "websocket"}),
     frozenset({"room", "kernel", "jupyter"}),
     frozenset({"host"}),
-    frozenset({"appearance", "kernel_holder", "people", "run", "saving"}),
+    frozenset({"appearance", "kernel_holder", "people", "run", "saving", "shelf"}),
     frozenset({"news", "run_writer", "widgets"}),
     frozenset({"editing", "runs"}),
     frozenset({"peer"}),
+    frozenset({"suggestions", "review"}),
     frozenset({"agent", "library"}),
     frozenset({"server", "testing", PACKAGE}),  # PACKAGE: what __init__ exports
-    frozenset({"demo"}),
+    frozenset({"demo", "terminal"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

@@ -11,6 +11,7 @@ from typing import Self
 from collab_agent.config import Server
 from collab_agent.errors import CollaborationMissing, NotebookNotFound
 from collab_agent.jupyter.address import normalise_path, quote_path
+from collab_agent.jupyter.forks import ForksApi
 from collab_agent.jupyter.models import (
     DocumentSession,
     KernelInfo,
@@ -43,7 +44,7 @@ _SLOW_S = 60.0
 """Starting or restarting a kernel may take the server that long."""
 
 
-class JupyterApi(SessionsApi):
+class JupyterApi(SessionsApi, ForksApi):
     """One Jupyter server's REST interface.  Use it as an async context manager, or call ``aclose``."""
 
     def __init__(self, server: Server, *, timeout_s: float = 30.0) -> None:

@@ -26,6 +26,9 @@ EXPIRE_S = 30.0
 AGENT_KEY = "collab_agent"
 """An agent marks its state with this key, so that humans can be told from agents."""
 
+REVIEW_KEY = "collab_agent_review"
+"""Under this key whoever decides about suggestions says which, and what came of them."""
+
 State = Mapping[str, Any]
 
 
@@ -159,6 +162,37 @@ def room_state(identity: Identity, ranges: Sequence[Range] = ()) -> dict[str, An
     """
     cursors = [each.to_json(primary=each is ranges[-1]) for each in ranges]
     return {"user": user_state(identity, identity.caret_color), AGENT_KEY: True, "autosave": False, "cursors": cursors}
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What somebody who decides about suggestions says of it: the ids of those that they look at, or have decided."""
+
+    name: str
+    open: frozenset[str] = frozenset()
+    merged: frozenset[str] = frozenset()
+    dropped: frozenset[str] = frozenset()
+
+
+def review_state(identity: Identity, review: Review) -> dict[str, Any]:
+    """The state of a human's terminal in a notebook's room: no caret, no agent, and no word on autosave."""
+    said = {"name": review.name, "open": sorted(review.open)}
+    said |= {"merged": sorted(review.merged), "dropped": sorted(review.dropped)}
+    user = user_state(identity, identity.caret_color)
+    return {"user": user, REVIEW_KEY: said, "autosave": False, "cursors": []}
+
+
+def review_of(state: State) -> Review | None:
+    """What a state says about suggestions; None where it says nothing.  Total, for any JSON."""
+    said = state.get(REVIEW_KEY)
+    if not isinstance(said, dict):
+        return None
+    open_, merged, dropped = (
+        frozenset(each for each in listed if isinstance(each, str)) if isinstance(listed, list) else frozenset[str]()
+        for listed in (said.get(key) for key in ("open", "merged", "dropped"))
+    )
+    name = str(said.get("name") or "somebody").encode("utf-8", "replace").decode()
+    return Review(name, open_, merged, dropped)
 
 
 def global_state(identity: Identity, documents: Iterable[str], current: str | None) -> dict[str, Any]:
