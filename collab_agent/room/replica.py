@@ -54,6 +54,10 @@ class RemoteChange:
     before: Mapping[str, CellView | None] = field(default_factory=dict)
     """What each changed cell was before (None: it is new); a cell that was moved is among ``deleted``, too."""
     deleted: Mapping[str, CellView] = field(default_factory=dict)
+    moved: frozenset[str] = frozenset()
+    """Rebuilt cells that stand elsewhere now, as seen from those that were not rebuilt."""
+    state: Mapping[str, object] = field(default_factory=dict)
+    """What was put into the shared ``state``, by key; None: it was taken out."""
     gap: bool = False
 
 
@@ -84,10 +88,11 @@ class Replica:
         self._made: list[Cell] = []
         self._doubled: dict[str, Cell] = {}
         self._clocks: Mapping[int, int] = {}
+        self._put: dict[str, object] = {}
         self._subscriptions: list[Subscription] = [
             self._array.observe_deep(self._events.extend),
             self._meta.observe_deep(self._forget_meta),
-            self._state.observe(self._forget_path),
+            self._state.observe(self._note_state),
             self._doc.observe(lambda event: self._updates.append(event.update)),
         ]
         self.version = 0
@@ -176,6 +181,7 @@ class Replica:
     def apply(self, update: bytes) -> RemoteChange:
         """Merge an update of the room.  ``RemoteProtocolError``: throw this replica away, it may be half changed."""
         before = self._clocks
+        self._put = {}
         key = update_key(update)
         try:
             self._doc.apply_update(update)
@@ -192,6 +198,8 @@ class Replica:
             began=frozenset(settled.began),
             before=settled.before,
             deleted=settled.deleted,
+            moved=frozenset(settled.moved),
+            state=self._put,
             gap=isinstance(key, tuple) and key[1] >= self._clocks.get(key[0], 0),
         )
 
@@ -323,8 +331,9 @@ class Replica:
         self._language = None
         self._view = None
 
-    def _forget_path(self, _event: Any) -> None:
-        self._view = None
+    def _note_state(self, event: Any) -> None:
+        self._view = None  # it names the path
+        self._put |= {str(key): change.get("newValue") for key, change in event.keys.items()}
 
     def _require(self, cell_id: str) -> Cell:
         cell = self._cells.get(cell_id)
