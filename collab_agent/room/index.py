@@ -42,6 +42,7 @@ class Settled:
     began: set[str] = field(default_factory=set)
     before: dict[str, CellView | None] = field(default_factory=dict)
     deleted: dict[str, CellView] = field(default_factory=dict)
+    moved: set[str] = field(default_factory=set)
 
 
 class CellIndex:
@@ -96,7 +97,9 @@ class CellIndex:
         settled = Settled()
         for event in events:
             if not event.path and not own:
+                before = list(self.cells)
                 self._restructure(event.delta, settled)
+                settled.moved |= _moved(before, self.cells)
         for event in events:
             if event.path:
                 self._refresh(event, settled)
@@ -173,3 +176,27 @@ class CellIndex:
             twin = next((other for other in self.cells if other.view.id == cell_id and other is not cell), None)
             if twin is not None:
                 self._by_id[cell_id] = twin
+
+
+def _moved(before: Sequence[Cell], after: Sequence[Cell]) -> set[str]:
+    """The ids of rebuilt cells that have another place among the cells that stayed."""
+    left = set(after)
+    rebuilt = {cell.view.id for cell in before if cell not in left} & {cell.view.id for cell in after}
+    if not rebuilt:
+        return set()
+    was = _places([cell.view.id for cell in before if cell.view.id not in rebuilt or cell not in left], rebuilt)
+    now = _places([cell.view.id for cell in after], rebuilt)
+    return {cell_id for cell_id in rebuilt if was[cell_id] != now[cell_id]}
+
+
+def _places(ids: Sequence[str], rebuilt: set[str]) -> dict[str, tuple[str | None, int]]:
+    """For each rebuilt cell the cell above it that was not rebuilt, and how many rebuilt ones are between them."""
+    places: dict[str, tuple[str | None, int]] = {}
+    above, between = None, 0
+    for cell_id in ids:
+        if cell_id in rebuilt:
+            places[cell_id] = (above, between)
+            between += 1
+        else:
+            above, between = cell_id, 0
+    return places
