@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import CollabAgentError
+from .errors import CollabAgentError, InvalidEdit
 from .notebook.plain import inline
 from .notebook.suggestion import CellPreview, Standing, Suggestion, planned, preview, standing, suggestion
 from .peer import NotebookPeer
@@ -50,6 +50,11 @@ class Suggestions:
         Nothing of it enters the notebook, whatever happens.
         """
         self._peer.check_write()
+        if not title.strip():
+            raise InvalidEdit(
+                "suggest must be a title. Nothing was written and nothing suggested.",
+                'E.g. suggest="Vectorise the loop"; without suggest the edits are made at once.',
+            )
         peers = self._peer.peers if "@" in repr(edits) else ()
         document, by = self._peer.document, self._peer.identity.name
         sid = secrets.token_hex(3)

@@ -282,6 +282,16 @@ def _carry_out(step: st.Step, shown: CellPreview, order: list[str]) -> None:
             shown.notes.append("outputs cleared")
 
 
+def ago(seconds: float) -> str:
+    """``just now``, ``5 min ago``, ``3 h ago``, ``2 days ago``."""
+    minutes = int(seconds // 60)
+    if minutes < 1:
+        return "just now"
+    if minutes < 120:
+        return f"{minutes} min ago"
+    return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{minutes // (24 * 60):,} days ago"
+
+
 # As a fork's description.
 
 

@@ -53,9 +53,22 @@ class Tools:
         try:
             rendered = await handlers[tool.name](arguments)
         except CollabAgentError as exc:
-            raise type(exc)(exc.message, "\n".join(filter(None, (exc.hint, self._since(given))))) from exc
-        text = "\n".join(filter(None, (rendered.text, self._since(given))))
+            raise type(exc)(exc.message, "\n".join(filter(None, (exc.hint, await self._closing(given))))) from exc
+        text = "\n".join(filter(None, (rendered.text, await self._closing(given))))
         return Rendered(text, rendered.images)
+
+    async def _closing(self, given: Mapping[str, Any]) -> str:
+        """The closing line: what became of the agent's suggestions, then what others did."""
+        from ..notebook.plain import cut
+
+        told, path = self._since(given), given.get("notebook_path")
+        try:
+            peer = self._agent.get(path if isinstance(path, str) else None)
+        except CollabAgentError:
+            return told
+        decided = await self._agent.suggestions(peer).news()
+        parts = [*decided, *filter(None, [told.removeprefix("since your last call: ")])]
+        return cut(f"since your last call: {'; '.join(parts)}", SINCE_CHARS) if parts else ""
 
     def _since(self, given: Mapping[str, Any]) -> str:
         """What others did since the last call, in one line; empty if nothing, or if no notebook is meant."""
@@ -125,6 +138,7 @@ class Tools:
             "variables": self._variables,
             "inspect": self._inspect,
             "runs": self._runs,
+            "suggestions": self._suggestions,
             "server": self._server,
         }
         return await handlers[arguments.choice("query")](arguments)
@@ -206,6 +220,15 @@ class Tools:
         listed = open_runs or queue.all[-(arguments.integer("limit", 1) or 10) :]
         return reports.runs(peer, listed, anyio.current_time(), self._budget, self._limits.images)
 
+    async def _suggestions(self, arguments: Arguments) -> Rendered:
+        from ..notebook.render import Rendered
+        from . import suggesting
+
+        peer, limit = self._peer(arguments), arguments.integer("limit", 1)
+        found = await self._agent.suggestions(peer).all()
+        offset = arguments.integer("offset", 0) or 0
+        return Rendered(suggesting.listing(peer, found, offset, limit, self._budget if limit is None else MOST_CHARS))
+
     async def _server(self, arguments: Arguments) -> Rendered:
         from ..notebook.render import Rendered
         from .overview import overview
@@ -219,7 +242,13 @@ class Tools:
         from ..notebook.render import Rendered
         from . import reports
 
-        peer = self._peer(arguments)
+        peer, title = self._peer(arguments), arguments.text("suggest")
+        if title is not None:
+            from . import suggesting
+
+            async with peer.lock:
+                shown = await self._agent.suggestions(peer).suggest(title, _edits(arguments.raw("edits")))
+            return Rendered(suggesting.made(peer, shown, self._budget))
         async with peer.lock:
             report = await peer.edit(_edits(arguments.raw("edits")))
         return Rendered(reports.edited(peer, report, self._budget))
