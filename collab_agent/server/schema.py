@@ -129,7 +129,7 @@ MODIFY = Tool(
     name="modify_notebook_cells",
     description="Edit cells in place, merged with what the human types at the same time. Answers with a short diff of "
     "what really changed. Reading a cell first is needed for write and delete, and good for replace. With suggest "
-    "nothing is written: the edits wait, as one suggestion, until the human merges or drops them. Suggest what the human "
+    "nothing is written: the edits wait, as one suggestion, until the human merges or drops them. Suggest what they "
     "asked to review first, or what is risky (deleting or rewriting their work); edit directly what they asked for.",
     input_schema={
         "type": "object",
