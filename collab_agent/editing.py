@@ -15,9 +15,12 @@ from .errors import CellInUse
 from .news import News
 from .notebook.courtesy import Typing
 from .notebook.draft import Done, Plan
+from .notebook.edit_ops import BACK, parse
 from .notebook.edits import Planner
 from .notebook.plain import inline
 from .notebook.seen import Seen
+from .notebook.undo import UndoLog, record_of
+from .notebook.undoing import Undoing
 from .people import People
 from .room.provider import RoomProvider
 from .room.replica import Replica, Written
@@ -33,6 +36,10 @@ class Edited:
     """Cell id, the text before, the text after (empty where the cell is gone)."""
     code: tuple[str, ...]
     """The code cells that the edits touched."""
+    told: tuple[str, ...] = ()
+    """Which calls were undone or redone, and what there is to say about it."""
+    next: str = ""
+    """Behind an undo or a redo: what can be undone and redone now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ class Editor:
     saver: Saver
     trust: bool
     limits: Limits
+    log: UndoLog
 
     async def edit(self, edits: Sequence[Mapping[str, Any]], tasks: TaskGroup | None) -> Edited:
         """Apply edits (contract, section 3), all or none; returns when the room has them.
@@ -55,6 +63,8 @@ class Editor:
         """
 
         def plan(replica: Replica) -> Plan:
+            if (only := parse(edits)[0]).op in BACK:
+                return Undoing(replica, self.seen, self.people.in_use).plan(only, self.log)
             peers = self.people.all if "@" in repr(edits) else ()  # finding carets in long texts takes time
             return Planner(replica, self.seen, peers, self.people.in_use, trust=self.trust).plan(edits)
 
@@ -66,7 +76,9 @@ class Editor:
         for cell_id, before in made.before.items():
             cell = self.room.replica.cell(cell_id)
             texts.append((cell_id, before, "" if cell is None else cell.source))
-        return Edited(made.done, tuple(texts), made.code)
+        view = self.room.replica.view
+        following = self.log.next(lambda cell: self.seen.short(cell, view)) if made.turn is not None else ""
+        return Edited(made.done, tuple(texts), made.code, made.told, following)
 
     async def write(self, plan: Callable[[Replica], Plan]) -> tuple[Plan, Written]:
         """Write what is planned, as soon as nobody is typing on a line that it changes; ``plan`` may be called again.
@@ -86,10 +98,16 @@ class Editor:
         # From plan to writing there is no ``await``: it is written on the texts that it was planned on.
         self.people.keystrokes.wrote(made.steps, replica.cell, now)
         self.news.close(made.steps)
+        record = record_of(replica, made, self.log.number, self.seen.shown_text) if made.turn is None else None
         try:
-            return made, await self.room.write(lambda _replica: made.steps)
+            written = await self.room.write(lambda _replica: made.steps)
         finally:
             self._remember(made)
+            if record is not None:
+                self.log.note(record)
+        if made.turn is not None:  # one that the room has not confirmed can be called again: nothing is undone twice
+            self.log.turned(made.turn)
+        return made, written
 
     def _still(self, typing: Typing) -> CellInUse:
         """What a model gets that would write where somebody types."""

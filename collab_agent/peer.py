@@ -27,6 +27,7 @@ from .notebook.model import CellView, NotebookView, OutputView, PeerView
 from .notebook.plain import inline
 from .notebook.refs import resolve, resolve_many
 from .notebook.seen import Seen
+from .notebook.undo import UndoLog
 from .people import People
 from .policy import Policy
 from .room.protocol import Changed, Event, Synced
@@ -71,7 +72,15 @@ class NotebookPeer:
         self._saver = Saver(self._room, host, self.limits)
         self._appearance = Appearance(self._room, identity, self.limits)
         self._editor = Editor(
-            self._room, self.seen, self.people, self.news, self._appearance, self._saver, trust_outputs, self.limits
+            self._room,
+            self.seen,
+            self.people,
+            self.news,
+            self._appearance,
+            self._saver,
+            trust_outputs,
+            self.limits,
+            UndoLog(self.limits.undo_calls),
         )
         self._kernel = KernelHolder(host)
         self.runs = RunQueue(

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .model import CellType
-from .steps import DeleteCell, InsertCell, MoveCell, RetypeCell, Step
+from .steps import DeleteCell, InsertCell, MoveCell, RestoreCell, RetypeCell, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def batches(steps: Iterable[Step]) -> Iterator[list[Part]]:
     follows: int | None = None  # where one more insertion is part of the same change
     for step in steps:
         for part in _parts(step):
-            if isinstance(part, InsertCell | DeleteCell | DoubleCell | DropDoubled):
-                index = part.index if isinstance(part, InsertCell) else None
+            if isinstance(part, InsertCell | RestoreCell | DeleteCell | DoubleCell | DropDoubled):
+                index = part.index if isinstance(part, InsertCell | RestoreCell) else None
                 if changes and (index is None or index != follows):
                     yield batch
                     batch = []

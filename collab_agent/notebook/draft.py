@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from . import steps as st
 from .model import CellView, NotebookView
 from .splice import Splices, apply
+
+if TYPE_CHECKING:
+    from .undo import Turn
 
 
 class Notebook(Protocol):
@@ -43,6 +46,10 @@ class Plan:
     before: dict[str, str]
     wanted: dict[str, str | None]
     code: tuple[str, ...]
+    told: tuple[str, ...] = ()
+    """Lines that the answer says besides what was done and what the texts are now."""
+    turn: Turn | None = None
+    """The undoing or redoing that this is; None: edits."""
 
 
 @dataclass(slots=True)

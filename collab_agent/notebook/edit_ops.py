@@ -21,10 +21,13 @@ _FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "split": (frozenset({"cell", "line"}), frozenset({"force"})),
     "merge": (frozenset({"cell"}), frozenset({"force"})),
     "clear": (frozenset({"cells"}), frozenset()),
+    "undo": (frozenset(), frozenset({"steps", "force"})),
+    "redo": (frozenset(), frozenset({"steps", "force"})),
 }
 """Operation -> (fields it needs, fields it may have); contract, section 3."""
 
-_LATER = frozenset({"undo", "redo"})
+BACK = frozenset({"undo", "redo"})
+"""The operations on calls, not on cells; one of them is the only edit of its call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Edit:
     after: str | None = None
     before: str | None = None
     line: int = 0
+    steps: int = 1
     force: bool = False
 
 
@@ -53,18 +57,20 @@ def parse(edits: Any) -> list[Edit]:
         edits = [edits]
     if not isinstance(edits, Sequence) or isinstance(edits, str) or not edits:
         raise InvalidEdit("edits must be a list of at least one object. Nothing was written.", _example("replace"))
-    return [_parse_one(value, f"edits[{number}]") for number, value in enumerate(edits)]
+    parsed = [_parse_one(value, f"edits[{number}]") for number, value in enumerate(edits)]
+    back = next((edit for edit in parsed if edit.op in BACK), None)
+    if back is not None and len(parsed) > 1:
+        raise InvalidEdit(
+            f"{back.where} must be the only edit of its call. Nothing was written.",
+            f"Call twice: once with {_example(back.op).partition(': ')[2]} alone, once with the other edits.",
+        )
+    return parsed
 
 
 def _parse_one(value: Any, where: str) -> Edit:
     if not isinstance(value, Mapping):
         raise InvalidEdit(f"{where} is no object. Nothing was written.", _example("replace"))
     op = value.get("op")
-    if op in _LATER:
-        raise InvalidEdit(
-            f"{where}: {op} is not available yet. Nothing was written.",
-            "Write the earlier text back with op=write or op=replace.",
-        )
     if not isinstance(op, str) or op not in _FIELDS:
         raise InvalidEdit(f"{where}: op must be one of {', '.join(_FIELDS)}. Nothing was written.", _example("replace"))
     where = f"{where} ({op})"
@@ -94,6 +100,10 @@ def _check(key: str, value: Any, where: str) -> Any:
     if key == "line":
         if isinstance(value, bool) or not isinstance(value, int):
             raise InvalidEdit(f"{where}: line must be a number, 1 is the first line. Nothing was written.")
+        return value
+    if key == "steps":
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidEdit(f"{where}: steps must be a number from 1: how many of your calls. Nothing was written.")
         return value
     if key == "cells":
         refs = [value] if isinstance(value, str) else value
@@ -136,5 +146,7 @@ def _example(op: str) -> str:
         "split": '{"op": "split", "cell": "a1f9", "line": 3}',
         "merge": '{"op": "merge", "cell": "a1f9"}',
         "clear": '{"op": "clear", "cells": ["a1f9"]}',
+        "undo": '{"op": "undo"}',
+        "redo": '{"op": "redo", "steps": 2}',
     }
     return f"For example: {examples[op]}"

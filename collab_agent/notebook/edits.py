@@ -24,15 +24,13 @@ from ..errors import CellInUse, CellNotSeen, EditConflict, InvalidEdit, TargetEr
 from . import steps as st
 from .conflict import conflict_text
 from .draft import Done, Draft, Notebook, Plan
-from .edit_ops import Edit, parse
+from .edit_ops import BACK, Edit, parse
 from .find import not_found, occurrences
 from .model import CellView, NotebookView, PeerView
+from .moves import moving
 from .refs import resolve, resolve_many
 from .seen import Seen
 from .splice import Splice, Splices, Touching, apply, compose, diff, map_point, rebase
-
-MOST_MOVED_INSTEAD = 20
-"""Up to how many other cells are moved so that a cell in use can stay where it is."""
 
 
 @dataclass
@@ -76,6 +74,11 @@ class Planner:
                 self._insert(edit)
             case "clear":
                 self._clear(edit)
+            case op if op in BACK:  # ``undoing.py`` does these
+                raise InvalidEdit(
+                    f"{edit.where}: {op} is for calls that have changed the notebook; it cannot be suggested. "
+                    "Nothing was written."
+                )
             case _:
                 cell_id = resolve(edit.cell, self._view, self.seen, self.peers)
                 handlers = {
@@ -222,21 +225,13 @@ class Planner:
         anchor = self._living(edit.before or edit.after or "last")
         if anchor == cell_id:
             raise InvalidEdit(f"{edit.where}: a cell cannot stand beside itself. Nothing was written.")
-        start = order.index(cell_id)
         rest = [other for other in order if other != cell_id]
         index = rest.index(anchor) + (0 if edit.before else 1)
-        crossed = rest[start:index] if index > start else rest[index:start]
-        self._done.append(Done("move", cell_id))
-        if not crossed:
-            return
-        if not self._in_use(edit, cell_id):
-            self._steps.append(st.MoveCell(cell_id, index))
-        elif len(crossed) <= MOST_MOVED_INSTEAD and not any(self._in_use(edit, other) for other in crossed):
-            # Somebody works in the cell: it stays, and the others go round it.
-            for position, other in enumerate(crossed):
-                self._steps.append(st.MoveCell(other, start + position if index > start else start))
-        else:
+        steps = moving(order, cell_id, index, lambda other: self._in_use(edit, other))
+        if steps is None:
             self._refuse_if_in_use(edit, cell_id)
+        self._steps += steps or ()
+        self._done.append(Done("move", cell_id))
         rest.insert(index, cell_id)
         self._order = rest
 

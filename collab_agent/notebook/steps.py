@@ -6,7 +6,9 @@ A call's edits are planned as a list of steps (``edits.py``, ``outputs.py``) and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .model import CellType
 from .outputs import Op
@@ -40,6 +42,16 @@ class InsertCell:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreCell:
+    """Insert a cell that was there before, whole and under its id, so that it stands at ``index``."""
+
+    cell: str
+    index: int
+    value: Mapping[str, Any]
+    """The cell in nbformat's terms."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteCell:
     """Delete a cell."""
 
@@ -70,6 +82,16 @@ class ClearCell:
 
 
 @dataclass(frozen=True, slots=True)
+class RefillCell:
+    """Give a cell back what a call took from it: a code cell its outputs and its count, another one its attachments."""
+
+    cell: str
+    outputs: tuple[Mapping[str, Any], ...] = ()
+    count: float | None = None
+    attachments: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BeginRun:
     """Clear a code cell's outputs and count and mark it as running (``[*]``)."""
 
@@ -92,4 +114,16 @@ class EndRun:
     count: int | None
 
 
-Step = SpliceSource | InsertCell | DeleteCell | MoveCell | RetypeCell | ClearCell | BeginRun | WriteOutputs | EndRun
+Step = (
+    SpliceSource
+    | InsertCell
+    | RestoreCell
+    | DeleteCell
+    | MoveCell
+    | RetypeCell
+    | ClearCell
+    | RefillCell
+    | BeginRun
+    | WriteOutputs
+    | EndRun
+)

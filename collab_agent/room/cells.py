@@ -15,6 +15,7 @@ from pycrdt import Array, Map, Text
 from ..notebook.model import CellType, CellView, OutputView
 from ..notebook.outputs import Append, EditStream, Op, Truncate
 from ..notebook.splice import byte_offset
+from ..notebook.steps import RefillCell
 from .codec import whole
 
 
@@ -77,6 +78,18 @@ def clear(handle: Map[Any]) -> None:
     if isinstance(outputs, Array):
         outputs.clear()
     handle["execution_count"] = None
+
+
+def refill(handle: Map[Any], step: RefillCell) -> None:
+    """Give a cell back what it had; a peer may have put anything there meanwhile."""
+    outputs = handle.get("outputs")
+    if isinstance(outputs, Array):
+        outputs.clear()
+        for output in step.outputs:
+            write_output(outputs, Append(dict(output)))
+        handle["execution_count"] = None if step.count is None else float(step.count)
+    elif step.attachments is not None:
+        handle["attachments"] = dict(step.attachments)
 
 
 def write_output(outputs: Array[Any], op: Op) -> None:

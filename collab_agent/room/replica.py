@@ -27,7 +27,7 @@ from ..notebook import steps as st
 from ..notebook.batches import DoubleCell, DropDoubled, Part
 from ..notebook.model import CellType, CellView, NotebookView, OutputView
 from ..notebook.splice import Splices, byte_offset
-from .cells import clear, language, read_outputs, rebuildable, retyped, write_output
+from .cells import clear, language, read_outputs, rebuildable, refill, retyped, write_output
 from .codec import UpdateKey, state_vector, update_key, whole
 from .index import Cell, CellIndex, Settled
 from .positions import Range, at_character, end_of, start_of
@@ -129,6 +129,11 @@ class Replica:
         cell = self._cells.get(cell_id)
         outputs = None if cell is None or cell.map is None else cell.map.get("outputs")
         return len(outputs) if isinstance(outputs, Array) else 0
+
+    def nbformat(self, cell_id: str) -> dict[str, Any] | None:
+        """The whole cell in nbformat's terms, outputs and all, as it could be inserted again; a copy."""
+        cell = self._cells.get(cell_id)
+        return None if cell is None or cell.map is None else rebuildable(cell.map)
 
     @property
     def hash(self) -> str | None:
@@ -235,10 +240,13 @@ class Replica:
                 inserted += self._splice(cell, splices)
             case st.InsertCell(cell, index, type_, source, trusted):
                 metadata = {"trusted": True} if trusted else {}
-                value: dict[str, Any] = {"id": cell, "cell_type": type_, "source": source, "metadata": metadata}
+                made: dict[str, Any] = {"id": cell, "cell_type": type_, "source": source, "metadata": metadata}
                 if type_ == "code":
-                    value |= {"outputs": [], "execution_count": None}
-                text = self._insert(index, value)
+                    made |= {"outputs": [], "execution_count": None}
+                text = self._insert(index, made)
+                inserted.append(Range(cell, start_of(text), end_of(text)))
+            case st.RestoreCell(cell, index, value):
+                text = self._insert(index, {**value, "id": cell})
                 inserted.append(Range(cell, start_of(text), end_of(text)))
             case st.DeleteCell(cell):
                 self._remove(cell)
@@ -259,6 +267,8 @@ class Replica:
         match step:
             case st.ClearCell(cell):
                 clear(self._map(cell))
+            case st.RefillCell():
+                refill(self._map(step.cell), step)
             case st.BeginRun(cell):
                 handle = self._map(cell)
                 clear(handle)

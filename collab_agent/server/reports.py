@@ -14,23 +14,13 @@ from ..notebook.display import Image, block, decode
 from ..notebook.model import OutputView
 from ..notebook.plain import count, inline, visible
 from ..notebook.render import Rendered, diff
+from ..notebook.undo import VERBS
 from ..peer import NotebookPeer
 from ..run import Run
 
 _DIFF_CHARS = 1_200
 _MOST_RUNS = 30
 _ENDS = 3
-_VERBS = {
-    "insert": "inserted",
-    "replace": "edited",
-    "write": "rewrote",
-    "delete": "deleted",
-    "move": "moved",
-    "retype": "retyped",
-    "split": "split",
-    "merge": "merged the cell below into",
-    "clear": "cleared the outputs of",
-}
 
 
 def short(peer: NotebookPeer, cell_id: str) -> str:
@@ -40,10 +30,10 @@ def short(peer: NotebookPeer, cell_id: str) -> str:
 
 def edited(peer: NotebookPeer, report: Edited, budget: int) -> str:
     """What was done, then a short diff of each text that changed, as the document has it after the merge."""
-    lines: list[str] = []
+    lines = list(report.told)
     for done in report.done:
-        line = f"{_VERBS[done.op]} {short(peer, done.cell)}"
-        if done.op == "insert":
+        line = f"{VERBS[done.op]} {short(peer, done.cell)}"
+        if done.op in ("insert", "restore"):
             cell = next((cell for cell in peer.view.cells if cell.id == done.cell), None)
             if cell is not None:
                 line += f" ({cell.type}, {count(cell.source.count(chr(10)) + 1, 'line')})"
@@ -62,6 +52,7 @@ def edited(peer: NotebookPeer, report: Edited, budget: int) -> str:
     unchanged = [short(peer, cell_id) for cell_id in texts if cell_id not in changed]
     if unchanged:
         lines.append(f"{', '.join(unchanged)}: nothing to change, the text was already so")
+    lines += [report.next] if report.next else []
     return clip_lines(lines, budget, lambda _first, _n: query("outline"))
 
 

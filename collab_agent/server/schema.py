@@ -34,7 +34,19 @@ _EDIT = {
     "properties": {
         "op": {
             "type": "string",
-            "enum": ["insert", "replace", "write", "delete", "move", "retype", "split", "merge", "clear"],
+            "enum": [
+                "insert",
+                "replace",
+                "write",
+                "delete",
+                "move",
+                "retype",
+                "split",
+                "merge",
+                "clear",
+                "undo",
+                "redo",
+            ],
         },
         "cell": _REF,
         "source": {"type": "string", "description": "insert, write: the whole source."},
@@ -46,7 +58,12 @@ _EDIT = {
         "all": {"type": "boolean", "description": "replace: every occurrence of old."},
         "line": {"type": "integer", "description": "split: the line (1 is the first) that starts the new cell."},
         "cells": _CELLS,
-        "force": {"type": "boolean", "description": "Rebuild the cell even though somebody works in it."},
+        "steps": {"type": "integer", "minimum": 1, "default": 1, "description": "undo, redo: how many calls."},
+        "force": {
+            "type": "boolean",
+            "description": "Rebuild the cell even though somebody works in it. undo, redo: also take a cell away that "
+            "others have changed.",
+        },
     },
     "required": ["op"],
 }
@@ -55,7 +72,8 @@ _EDITS = {
     "items": _EDIT,
     "description": "insert: source, type=code, after|before (default: at the end). replace: cell, old, new, all. "
     "write: cell, source. delete: cell. move: cell, after|before. retype: cell, type. split: cell, line. merge: cell "
-    "(with the cell below). clear: cells (outputs). All are applied together, or none.",
+    "(with the cell below). clear: cells (outputs). undo, redo: steps=1; your own last calls that changed "
+    "cells, never runs or what others wrote; the only edit of its call. All are applied together, or none.",
 }
 
 SETUP = Tool(

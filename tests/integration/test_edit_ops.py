@@ -305,8 +305,10 @@ async def test_the_answer_is_read_back_after_the_merge(
 async def test_what_a_model_may_get_wrong_is_told(mcp_agent: McpAgent, notebook: Notebook) -> None:
     await mcp_agent.setup(await notebook(["a", "b"]))
     wrong: list[tuple[Any, str]] = [
-        ([{"op": "undo"}], "undo is not available yet"),
-        ([{"op": "redo", "steps": 1}], "redo is not available yet"),
+        ([{"op": "undo"}], "there is nothing to undo"),
+        ([{"op": "redo", "steps": 1}], "there is nothing to redo"),
+        ([{"op": "undo", "steps": 0}], "a number from 1"),
+        ([{"op": "undo"}, {"op": "insert", "source": "x"}], "must be the only edit"),
         ([], "at least one object"),
         ("{", "list of objects"),
         ([{"op": "explode"}], "op must be one of"),

@@ -1,0 +1,203 @@
+"""Takes one change of a text back out of it, however others have changed the text since.
+
+The theory.  A call led from the text ``before`` to ``after``; by now others have made ``now`` of it.  Taking the call
+back is a change of ``after``, too: ``ours = diff(after, before)`` beside ``theirs = diff(after, now)``.  Other than an
+edit (``splice.rebase``), an undo need not refuse where the two touch, for it knows whose each character is:
+
+* what the call has put in goes, as far as it is still there;
+* what others have put in since stays, whole and in order, also inside and right beside what goes;
+* what the call had taken out comes back, unless others have rewritten, or taken out, the very text around that place:
+  then there is nowhere to put it, and it is ``lost``;
+* a line of which something stays keeps its end: two lines never become one because of what lay between them.
+
+``theirs`` goes down to single characters: in ``x = 12``, made of ``x = 1``, the ``2`` is what was typed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import accumulate
+
+from .splice import Splice, Splices, diff, normalise
+
+_MOST_PAIRS = 250_000
+"""Words longer than this (characters of one, times characters of the other) are not compared by characters."""
+_ALIKE = 2 / 3
+"""The part of a changed word that must still be there to call it the same word, with something typed into it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unravelled:
+    """How to take a change out of the text that is there now."""
+
+    splices: Splices
+    """Positions are characters of the text now."""
+    kept: tuple[str, ...] = ()
+    """What others had put into the text that goes; it stays."""
+    lost: tuple[str, ...] = ()
+    """What does not come back, because the text around its place is no longer there."""
+
+
+def unravel(after: str, before: str, now: str) -> Unravelled:
+    """Take back, in the text ``now``, the change that once led from ``before`` to ``after``."""
+    if now == before:
+        return Unravelled(())  # somebody has done it by hand
+    ours = diff(after, before)
+    if now == after:
+        return Unravelled(ours)
+    theirs = _Theirs(after, now)
+    splices: list[Splice] = []
+    kept: list[str] = []
+    lost: list[str] = []
+    for hunk in ours:
+        taken = _Hunk(hunk, theirs)
+        splices += taken.splices
+        kept += taken.kept
+        lost += taken.lost
+    return Unravelled(normalise(splices, now), tuple(kept), tuple(lost))
+
+
+def closely(before: str, after: str) -> Splices:
+    """As ``diff``, down to the characters of a word that is still much the same."""
+    found: list[Splice] = []
+    for splice in diff(before, after):
+        found += _letters(splice, before[splice.start : splice.stop])
+    return normalise(found, before)
+
+
+def _letters(splice: Splice, old: str) -> list[Splice]:
+    new = splice.insert
+    if not old or not new or len(old) * len(new) > _MOST_PAIRS:
+        return [splice]
+    found = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    alike = sum(i2 - i1 for tag, i1, i2, _, _ in found if tag == "equal")
+    if alike < _ALIKE * len(old):
+        return [splice]
+    return [Splice(splice.start + i1, splice.start + i2, new[j1:j2]) for tag, i1, i2, j1, j2 in found if tag != "equal"]
+
+
+class _Theirs:
+    """What others made of ``after``, and where its characters stand now."""
+
+    def __init__(self, after: str, now: str) -> None:
+        self.after = after
+        self.now = now
+        self._splices = closely(after, now)
+        self._starts = [splice.start for splice in self._splices]
+        self._stops = [splice.stop for splice in self._splices]
+        self._shifts = [0, *accumulate(splice.growth for splice in self._splices)]
+
+    def near(self, start: int, stop: int) -> Sequence[Splice]:
+        """Those that overlap or adjoin this stretch of ``after``."""
+        return self._splices[bisect_left(self._stops, start) : bisect_right(self._starts, stop)]
+
+    def place(self, point: int, *, behind: bool) -> int:
+        """Where a point of ``after`` lies now; ``behind``: behind what was inserted at that very point."""
+        index = bisect_left(self._stops, point)
+        shift = self._shifts[index]
+        if index < len(self._splices):
+            splice = self._splices[index]
+            if splice.start < point < splice.stop:
+                return splice.start + shift + len(splice.insert)
+            if splice.stop == point and (splice.start < point or behind):
+                shift += splice.growth
+        return point + shift
+
+    def starts_line(self, point: int) -> bool:
+        """Whether a point of ``after`` is the start of a line of it."""
+        return point == 0 or self.after[point - 1] == "\n"
+
+    def ends_line(self, point: int) -> bool:
+        """Whether a point of ``after`` is the end of a line of it."""
+        return self.after[point : point + 1] in ("", "\n")
+
+
+class _Hunk:
+    """One splice of ours, done to the text now: ``splices``, what is ``kept`` in it and what is ``lost``."""
+
+    def __init__(self, ours: Splice, theirs: _Theirs) -> None:
+        self._ours = ours
+        self._theirs = theirs
+        self._near = theirs.near(ours.start, ours.stop)
+        self.splices: list[Splice] = []
+        self.kept: list[str] = []
+        self.lost: list[str] = []
+        if ours in self._near:
+            return  # somebody has done it by hand
+        if self._has_no_place():
+            self.lost = [ours.insert] if ours.insert.strip() else []
+            return
+        at = theirs.place(ours.start, behind=self._behind())
+        if ours.insert:
+            self.splices.append(Splice(at, at, ours.insert))
+        self._take_out(at)
+
+    def _has_no_place(self) -> bool:
+        """Whether others took out all that is to go, and more, or put something of their own in its place."""
+        start, stop = self._ours.start, self._ours.stop
+        if start == stop:
+            return any(splice.start < start < splice.stop for splice in self._near)
+        over = [splice for splice in self._near if splice.start < stop and splice.stop > start]
+        gone = sum(min(splice.stop, stop) - max(splice.start, start) for splice in over)
+        return gone == stop - start and any(s.insert or s.start < start or s.stop > stop for s in over)
+
+    def _behind(self) -> bool:
+        """Whether what comes back stands behind what others typed at that very point.
+
+        They typed at the end of a line, before what had been there; or at its start, behind what had been there.
+        """
+        return self._ours.stop > self._ours.start or not self._theirs.starts_line(self._ours.start)
+
+    def _take_out(self, at: int) -> None:
+        """Delete what is still there, but for line ends that part what others typed from what they did not."""
+        theirs = self._theirs
+        text = theirs.now[max(at - 1, 0) : at] + self._ours.insert
+        open_line = bool(text) and not text.endswith("\n")
+        typed = False
+        end: int | None = None  # a line end that goes, the first since what was kept
+        keep: set[int] = set()
+        going: list[tuple[int, int]] = []
+        for start, stop, text in self._parts():
+            if not text:
+                going.append((start, stop))
+                found = theirs.now.find("\n", start, stop)
+                end = found if end is None and found >= 0 else end
+                continue
+            if end is not None and open_line and not text.startswith("\n"):
+                keep.add(end)
+            self.kept.append(text)
+            open_line, typed, end = not text.endswith("\n"), True, None
+        if typed and end is not None and open_line and not theirs.ends_line(self._ours.stop):
+            keep.add(end)
+        for start, stop in going:
+            cuts = [
+                start,
+                *(cut for place in sorted(keep) if start <= place < stop for cut in (place, place + 1)),
+                stop,
+            ]
+            self.splices += [Splice(a, b, "") for a, b in zip(cuts[::2], cuts[1::2], strict=True) if a < b]
+
+    def _parts(self) -> list[tuple[int, int, str]]:
+        """The text now where ours was, in order: (start, stop, empty) what is to go, (_, _, text) what others typed."""
+        start, stop = self._ours.start, self._ours.stop
+        parts: list[tuple[int, int, str]] = []
+        at = start
+
+        def goes(until: int) -> None:
+            if until > at:
+                first = self._theirs.place(at, behind=True)
+                parts.append((first, first + until - at, ""))
+
+        for splice in self._near:
+            inside = (splice.start > start or (splice.start == start and self._theirs.starts_line(start))) and (
+                splice.stop < stop or (splice.stop == stop and self._theirs.ends_line(stop))
+            )
+            goes(max(splice.start, start))
+            if splice.insert and inside and start < stop:
+                parts.append((0, 0, splice.insert))
+            at = max(at, min(splice.stop, stop))
+        goes(stop)
+        return parts
