@@ -69,7 +69,27 @@ def parser() -> argparse.ArgumentParser:
     clients = commands.add_parser("clients", help="print the configuration for an MCP client")
     clients.add_argument("client", nargs="?", choices=CLIENTS)
     clients.set_defaults(run=_clients)
+    _add_suggestions(commands)
     return top
+
+
+def _add_suggestions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    suggestions = commands.add_parser(
+        "suggestions",
+        help="merge or drop what an agent has suggested, one by one",
+        description="Shows each open suggestion as a diff and asks for a key: merge, drop, skip or quit. Ends with 0, "
+        "or with 1 where something was refused or failed.",
+        allow_abbrev=False,
+    )
+    suggestions.add_argument("notebook", nargs="?", metavar="NOTEBOOK", help="only of this notebook (default: of all)")
+    suggestions.add_argument("--list", action="store_true", help="only show them")
+    for option, meta, what in (
+        ("--url", "URL", "address of the Jupyter server (default: JUPYTER_URL, else found)"),
+        ("--token-file", "FILE", "file that holds the server's token"),
+        ("--name", "NAME", "your name, as the agent is told it (default: the one that you are logged in with)"),
+    ):
+        suggestions.add_argument(option, default=argparse.SUPPRESS, metavar=meta, help=what)
+    suggestions.set_defaults(run=_suggestions)
 
 
 def _server_options(to: argparse.ArgumentParser, *, is_default: bool = False) -> None:
@@ -219,6 +239,17 @@ def _doctor(arguments: argparse.Namespace) -> int:
             f"{'ok ' if finding.ok else 'BAD'} {finding.text}" + (f"  ->  {finding.command}" if finding.command else "")
         )
     return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _suggestions(arguments: argparse.Namespace) -> int:
+    from functools import partial
+
+    import anyio
+
+    from .terminal import decide
+
+    settings, only_list = settings_of(arguments), arguments.list
+    return anyio.run(partial(decide, only_list=only_list), settings, os.environ, Path.cwd(), arguments.notebook)
 
 
 def _clients(arguments: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ from .notebook.steps import DeleteCell, MoveCell, RetypeCell, SpliceSource, Step
 from .notebook.suggestion import planned
 from .people import People
 from .room.presence import Review, review_state
-from .room.protocol import Changed, Event, Synced
+from .room.protocol import Changed, Event, PeersChanged, Synced
 from .room.provider import RoomProvider
 from .room.replica import Replica
 from .saving import Saver
@@ -54,6 +54,8 @@ class Reviewer:
         self._limits = limits
         self._trust = trust
         self._announced_s = announced_s
+        self._joined_at = float("inf")
+        self._heard = anyio.Event()
         self._room = RoomProvider(JupyterHost(api, path, self._identity).connect, self._on_event, limits)
         self._people = People(self._room, limits)
         self._saver = Saver(self._room, JupyterHost(api, path, self._identity), limits)
@@ -102,6 +104,15 @@ class Reviewer:
         self._publish()
         return found
 
+    def patience(self, kept: Kept) -> float:
+        """For how many seconds more a merge would wait, lest an idle page has its caret in a cell that it rebuilds.
+
+        Errors as of ``merge``.
+        """
+        if not rebuilds(self._plan(kept, False)):
+            return 0.0
+        return max(0.0, self._joined_at + self._announced_s - anyio.current_time())
+
     async def merge(self, kept: Kept, *, force: bool = False) -> Plan:
         """Write a suggestion into the notebook; returns what was written when the room has it.
 
@@ -142,9 +153,10 @@ class Reviewer:
 
     async def _ready(self, kept: Kept, force: bool) -> None:
         """Return when the suggestion can be merged and nobody types where it would write."""
-        plan = self._plan(kept, force)
-        if rebuilds(plan) and not force:
-            await self._people.wait_for_all(self._announced_s - 1)
+        while not force and self.patience(kept) > 0:
+            self._heard = anyio.Event()
+            with anyio.move_on_after(self.patience(kept)):
+                await self._heard.wait()
         deadline = anyio.current_time() + self._limits.line_wait_s
         while True:
             now, plan = anyio.current_time(), self._plan(kept, force)
@@ -191,6 +203,9 @@ class Reviewer:
         match event:
             case Synced():
                 self._people.joined()
+                self._joined_at = anyio.current_time()
+            case PeersChanged():
+                self._heard.set()
             case Changed(change):
                 self._people.note(change)
                 self._saver.changed(own=False)

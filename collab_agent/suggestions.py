@@ -52,7 +52,7 @@ class Suggestions:
         self._peer.check_write()
         if not title.strip():
             raise InvalidEdit(
-                "suggest must be a title. Nothing was written and nothing suggested.",
+                "suggest must be a title. Nothing was written.",
                 'E.g. suggest="Vectorise the loop"; without suggest the edits are made at once.',
             )
         peers = self._peer.peers if "@" in repr(edits) else ()
