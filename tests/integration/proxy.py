@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -11,6 +11,9 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
 from collab_agent.config import Server
+from collab_agent.room.protocol import Synced
+
+from .conftest import DEADLINE_S, McpAgent
 
 _GONE = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
@@ -64,3 +67,20 @@ async def proxy_to(target: Server) -> AsyncIterator[Proxy]:
             tasks.start_soon(listener.serve, proxy.handle)
             yield proxy
             tasks.cancel_scope.cancel()
+
+
+async def until_away(goose: McpAgent) -> None:
+    """Wait until the agent knows that the room is away."""
+    with anyio.fail_after(DEADLINE_S):
+        while not (await goose.call("query_notebook")).is_error:
+            await anyio.lowlevel.checkpoint()
+
+
+async def mended(goose: McpAgent, mend: Callable[[], None]) -> None:
+    """Mend the wire and wait until the agent is in the room again."""
+    joined = anyio.Event()
+    unsubscribe = goose.peer().observe(lambda event: joined.set() if isinstance(event, Synced) else None)
+    mend()
+    with anyio.fail_after(DEADLINE_S):
+        await joined.wait()
+    unsubscribe()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +15,10 @@ import pytest
 import collab_agent
 from collab_agent.config import Limits, Server
 from collab_agent.errors import EditConflict, NotebookNotFound, RoomClosed, Unauthorized
-from collab_agent.room.protocol import Synced
 from collab_agent.testing import Human, converged
 
 from .conftest import DEADLINE_S, McpAgent, Notebook, Rest, agents_seen, fence, mcp_agent_on, panel_on
-from .proxy import proxy_to
+from .proxy import mended, proxy_to, until_away
 
 
 def on_disk(server: Server, path: str) -> dict[str, Any]:
@@ -204,23 +203,6 @@ async def test_the_end_of_the_client_takes_the_agent_off_the_page(jupyter: Serve
 async def behind_a_wire(jupyter: Server) -> AsyncIterator[tuple[McpAgent, Any]]:
     async with proxy_to(jupyter) as wire, mcp_agent_on(wire.server) as goose:
         yield goose, wire
-
-
-async def until_away(goose: McpAgent) -> None:
-    """Wait until the agent knows that the room is away."""
-    with anyio.fail_after(DEADLINE_S):
-        while not (await goose.call("query_notebook")).is_error:
-            await anyio.lowlevel.checkpoint()
-
-
-async def mended(goose: McpAgent, mend: Callable[[], None]) -> None:
-    """Mend the wire and wait until the agent is in the room again."""
-    joined = anyio.Event()
-    unsubscribe = goose.peer().observe(lambda event: joined.set() if isinstance(event, Synced) else None)
-    mend()
-    with anyio.fail_after(DEADLINE_S):
-        await joined.wait()
-    unsubscribe()
 
 
 async def test_a_lost_connection_refuses_edits_and_comes_back_with_a_fresh_replica(
