@@ -47,6 +47,13 @@ PATIENCE_MS = 30_000
 
 PutSettings = Callable[..., Awaitable[None]]
 
+EXPOSE = """document.addEventListener('readystatechange', () => {
+    const config = document.getElementById('jupyter-config-data');
+    if (config && document.readyState === 'interactive')
+        config.textContent = JSON.stringify({...JSON.parse(config.textContent), exposeAppInBrowser: true});
+})"""
+"""JavaScript: have JupyterLab put itself into ``window.jupyterapp`` (its own option, otherwise set on the server)."""
+
 EDITOR = "cell => { const c = cell.querySelector('.cm-content'); return (c.cmTile ?? c.cmView).view }"
 """JavaScript: a cell's element -> its CodeMirror view."""
 
@@ -118,6 +125,17 @@ class LabPage:
                 return cell && ({EDITOR})(cell).state.doc.toString().includes(fragment) }}""",
             arg=[index, fragment],
         )
+
+    async def notebook(self, expression: str, arg: Any = None) -> Any:
+        """What JupyterLab itself says of its notebook: JavaScript over ``nb`` (the widget), ``lab`` and ``arg``."""
+        return await self.page.evaluate(
+            f"arg => {{ const lab = window.jupyterapp, nb = lab.shell.currentWidget.content; return {expression} }}",
+            arg,
+        )
+
+    async def command(self, name: str) -> None:
+        """What a menu entry or a key does: a command of JupyterLab, on the active cell."""
+        await self.notebook("lab.commands.execute(arg).then(() => null)", name)
 
     async def open_collaborators(self) -> None:
         """Open the collaborators panel in the left sidebar."""
@@ -211,6 +229,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """A browser session without cookies; its pages are 1200 x 900, at twice the resolution."""
     made = await browser.new_context(viewport={"width": 1200, "height": 900}, device_scale_factor=2)
     made.set_default_timeout(PATIENCE_MS)
+    await made.add_init_script(EXPOSE)
     yield made
     await made.close()
 

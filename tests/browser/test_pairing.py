@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from playwright.async_api import expect
@@ -185,50 +185,3 @@ async def test_a_rewrite_of_the_whole_cell_leaves_the_humans_caret_at_its_charac
     assert await page.selection(0) == (at, at, True)
     await page.page.keyboard.type("!", delay=KEY_MS)
     assert await page.text(0) == after.replace(mark, "!" + mark)
-
-
-async def where_the_human_is(page: LabPage, index: int) -> dict[str, Any]:
-    """What must stay: the active cell, the selection, the focus, and where the cell stands on the screen."""
-    box = await page.cell(index).locator(".cm-content").bounding_box()
-    assert box is not None
-    return {
-        "selection": await page.selection(index),
-        "top": round(box["y"]),
-        "active": await page.cell(index).evaluate("cell => cell.classList.contains('jp-mod-active')"),
-        "actives": await page.page.locator(".jp-Notebook .jp-Cell.jp-mod-active").count(),
-        "mode": await page.page.locator(".jp-Notebook.jp-mod-editMode").count(),
-    }
-
-
-async def test_work_above_and_below_moves_neither_focus_nor_selection_nor_the_screen(
-    jupyter: Server, new_notebook: Callable[..., str], page: LabPage, goose: Goose
-) -> None:
-    path = new_notebook([f"value_{number} = {number}\n" * 4 + "pass" for number in range(30)])
-    await page.goto(jupyter, path)
-    await goose.setup(path)
-    await goose.query(query="cells")
-    here = 15
-    await page.cell(here).scroll_into_view_if_needed()
-    await page.place_caret(here, 3)
-    for _ in range(5):
-        await page.page.keyboard.press("Shift+ArrowRight")
-    before = await where_the_human_is(page, here)
-    assert before["selection"] == (3, 8, True)
-
-    edits = [{"op": "replace", "cell": f"#{n}", "old": "pass", "new": f"print({n})"} for n in (here, here + 2)]
-    await goose.modify(*edits)
-    await page.wait_for_text(here + 1, f"print({here + 2})")
-    assert await where_the_human_is(page, here) == before
-
-    # A run below with output, and one above.
-    await goose.execute(cells=[f"#{here + 2}"])
-    await expect(page.cell(here + 1).locator(".jp-OutputArea-output")).to_have_text(f"{here + 2}\n")
-    assert await where_the_human_is(page, here) == before
-
-    # What makes the page longer above the screen.
-    await goose.modify({"op": "insert", "source": "new = 1\n" * 6 + "'above'", "before": "#2"})
-    await goose.modify({"op": "insert", "source": "new = 1\n" * 6 + "'below'", "after": "last"})
-    await page.wait_for_text(here + 1, f"value_{here} ")
-    assert await where_the_human_is(page, here + 1) == before
-    await page.page.keyboard.type("X", delay=KEY_MS)
-    assert (await page.text(here + 1)).startswith("valX = 15\n")
