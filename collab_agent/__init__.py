@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["CollabAgentError", "join"]
 
 
-def join(url: str, token: str, path: str, *, name: str = "Agent") -> AbstractAsyncContextManager[NotebookPeer]:
+def join(
+    url: str, token: str, path: str, *, name: str = "Agent", mark_cells: bool = False
+) -> AbstractAsyncContextManager[NotebookPeer]:
     """Join a notebook of a running Jupyter server as a peer called ``name``; leaving the block leaves the room.
 
-    ``path`` is relative to the server's root; the notebook must exist.  Raises a ``CollabAgentError`` where it cannot
-    be joined.
+    ``path`` is relative to the server's root; the notebook must exist.  ``mark_cells``: cells that the peer makes or
+    changes say so in their metadata.  Raises a ``CollabAgentError`` where it cannot be joined.
     """
     from .library import joined
 
-    return joined(url, token, path, name)
+    return joined(url, token, path, name, mark_cells=mark_cells)

@@ -84,7 +84,15 @@ class Agent:
             if not settings.policy.read_only:
                 await api.create_notebook(path, kernel)
             host, trust = JupyterHost(api, path, self.identity), settings.trust_outputs
-            peer = NotebookPeer(host, path, self.identity, settings.limits, trust_outputs=trust, policy=settings.policy)
+            peer = NotebookPeer(
+                host,
+                path,
+                self.identity,
+                settings.limits,
+                trust_outputs=trust,
+                policy=settings.policy,
+                mark_cells=settings.mark_cells,
+            )
             opened = _Open(peer)
             await self._start(opened.run)
             try:

@@ -111,6 +111,12 @@ def _server_options(to: argparse.ArgumentParser, *, is_default: bool = False) ->
         help="let pages show HTML, scripts and widgets of cells that the agent itself inserted (default: on)",
     )
     to.add_argument(
+        "--mark-cells",
+        action="store_true",
+        default=False if is_default else argparse.SUPPRESS,
+        help="say in the metadata of cells that the agent makes or changes who did it, and when",
+    )
+    to.add_argument(
         "--read-only",
         action="store_true",
         default=False if is_default else argparse.SUPPRESS,
@@ -138,6 +144,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         name=arguments.name,
         embedded=not arguments.no_embedded,
         trust_outputs=arguments.trust_outputs,
+        mark_cells=arguments.mark_cells,
         policy=Policy(arguments.read_only, arguments.no_run, tuple(arguments.allow or ())),
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from secrets import token_hex
 from typing import Any
 
 import anyio
@@ -17,8 +19,10 @@ from .notebook.courtesy import Typing
 from .notebook.draft import Done, Plan
 from .notebook.edit_ops import BACK, parse
 from .notebook.edits import Planner
+from .notebook.marks import mark_of, marked
 from .notebook.plain import inline
 from .notebook.seen import Seen
+from .notebook.steps import Step
 from .notebook.undo import UndoLog, record_of
 from .notebook.undoing import Undoing
 from .people import People
@@ -55,6 +59,8 @@ class Editor:
     trust: bool
     limits: Limits
     log: UndoLog
+    mark_as: Callable[[], str] | None = None
+    """The name to mark changed cells with; None: they are not marked."""
 
     async def edit(self, edits: Sequence[Mapping[str, Any]], tasks: TaskGroup | None) -> Edited:
         """Apply edits (contract, section 3), all or none; returns when the room has them.
@@ -100,7 +106,7 @@ class Editor:
         self.news.close(made.steps)
         record = record_of(replica, made, self.log.number, self.seen.shown_text) if made.turn is None else None
         try:
-            written = await self.room.write(lambda _replica: made.steps)
+            written = await self.room.write(lambda _replica: self._marked(made.steps))
         finally:
             self._remember(made)
             if record is not None:
@@ -108,6 +114,12 @@ class Editor:
         if made.turn is not None:  # one that the room has not confirmed can be called again: nothing is undone twice
             self.log.turned(made.turn)
         return made, written
+
+    def _marked(self, steps: Sequence[Step]) -> Sequence[Step]:
+        """The steps of one call, with the marks of the cells that they change, if these are wanted."""
+        return (
+            steps if self.mark_as is None else marked(steps, mark_of(self.mark_as(), token_hex(4), datetime.now(UTC)))
+        )
 
     def _still(self, typing: Typing) -> CellInUse:
         """What a model gets that would write where somebody types."""

@@ -18,14 +18,17 @@ from .peer import NotebookPeer
 
 
 @asynccontextmanager
-async def joined(url: str, token: str, path: str, name: str) -> AsyncIterator[NotebookPeer]:
+async def joined(
+    url: str, token: str, path: str, name: str, *, mark_cells: bool = False
+) -> AsyncIterator[NotebookPeer]:
     """See ``collab_agent.join``."""
     path = normalise_path(path)
     identity = Identity.named(name, f"collab-agent-{secrets.token_hex(4)}")
     try:
         async with JupyterApi(configured(url, token)) as api, anyio.create_task_group() as tasks:
             panel = Panel(api, identity, Limits())
-            async with NotebookPeer.joined(JupyterHost(api, path, identity), path, identity) as peer:
+            host = JupyterHost(api, path, identity)
+            async with NotebookPeer.joined(host, path, identity, mark_cells=mark_cells) as peer:
                 panel.opened(path)
                 await tasks.start(panel.run)
                 yield peer

@@ -55,6 +55,7 @@ class NotebookPeer:
         *,
         trust_outputs: bool = True,
         policy: Policy | None = None,
+        mark_cells: bool = False,
     ) -> None:
         self.path = path
         self._policy = policy or Policy()
@@ -81,6 +82,7 @@ class NotebookPeer:
             trust_outputs,
             self.limits,
             UndoLog(self.limits.undo_calls),
+            mark_as=(lambda: self.identity.name) if mark_cells else None,
         )
         self._kernel = KernelHolder(host)
         self.runs = RunQueue(
@@ -100,10 +102,10 @@ class NotebookPeer:
     @classmethod
     @asynccontextmanager
     async def joined(
-        cls, host: Host, path: str, identity: Identity, limits: Limits | None = None
+        cls, host: Host, path: str, identity: Identity, limits: Limits | None = None, *, mark_cells: bool = False
     ) -> AsyncIterator[NotebookPeer]:
         """A peer that is in the room; leaving the block leaves the room, visibly and at once."""
-        peer = cls(host, path, identity, limits)
+        peer = cls(host, path, identity, limits, mark_cells=mark_cells)
         try:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(peer.run)

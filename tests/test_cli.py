@@ -27,6 +27,7 @@ def test_nothing_configured_means_discovery() -> None:
     assert settings.name is None
     assert settings.embedded
     assert settings.trust_outputs
+    assert not settings.mark_cells
 
 
 def test_the_environment_names_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,13 +43,14 @@ def test_options_win_and_may_stand_on_either_side_of_the_command(
     secret = tmp_path / "token"
     secret.write_text(TOKEN + "\n")
     options = ["--url", "http://localhost:2/", "--token-file", str(secret), "--name", "Helper", "--no-embedded"]
-    options.append("--no-trust-outputs")
+    options += ["--no-trust-outputs", "--mark-cells"]
     for argv in ([*options, "serve"], ["serve", *options], options):
         settings = settings_of(parser().parse_args(argv))
         assert settings.server == Server("http://localhost:2/", TOKEN)
         assert settings.name == "Helper"
         assert not settings.embedded
         assert not settings.trust_outputs
+        assert settings.mark_cells
 
 
 def test_the_environments_token_goes_to_no_other_server(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,9 @@ from .model import CellType
 from .outputs import Op
 from .splice import Splices
 
+MARK_KEY = "collab_agent"
+"""The name of a mark in a cell's metadata."""
+
 
 @dataclass(frozen=True, slots=True)
 class SpliceSource:
@@ -92,6 +95,14 @@ class RefillCell:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkCell:
+    """Say in a cell's metadata who changed it last (``marks.py``); its other metadata stay."""
+
+    cell: str
+    mark: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class BeginRun:
     """Clear a code cell's outputs and count and mark it as running (``[*]``)."""
 
@@ -123,6 +134,7 @@ Step = (
     | RetypeCell
     | ClearCell
     | RefillCell
+    | MarkCell
     | BeginRun
     | WriteOutputs
     | EndRun

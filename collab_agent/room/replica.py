@@ -269,6 +269,10 @@ class Replica:
                 clear(self._map(cell))
             case st.RefillCell():
                 refill(self._map(step.cell), step)
+            case st.MarkCell(cell, mark):
+                metadata = self._map(cell).get("metadata")
+                if isinstance(metadata, Map):  # a peer may have put anything there; it is never replaced
+                    metadata[st.MARK_KEY] = dict(mark)
             case st.BeginRun(cell):
                 handle = self._map(cell)
                 clear(handle)

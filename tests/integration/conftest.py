@@ -141,13 +141,16 @@ async def mcp_agent_on(
     limits: Limits | None = None,
     trust_outputs: bool = True,
     policy: Policy | None = None,
+    mark_cells: bool = False,
 ) -> AsyncIterator[McpAgent]:
     """An agent of its own on this server, behind an MCP client in memory."""
 
     async def find_server(_stack: AsyncExitStack) -> Server:
         return server
 
-    settings = Settings(limits=limits or Limits(), trust_outputs=trust_outputs, policy=policy or Policy())
+    settings = Settings(
+        limits=limits or Limits(), trust_outputs=trust_outputs, policy=policy or Policy(), mark_cells=mark_cells
+    )
     async with (
         agent(settings, find_server) as inner,
         Client(build_server(inner), mode=mode, client_info=Implementation(name=name, version="1")) as client,
