@@ -30,7 +30,7 @@ from .notebook.seen import Seen
 from .notebook.undo import UndoLog
 from .people import People
 from .policy import Policy
-from .room.protocol import Changed, Event, Synced
+from .room.protocol import Changed, Event, Lost, PeersChanged, Synced
 from .room.provider import RoomProvider
 from .run import Run
 from .runs import RunQueue
@@ -66,7 +66,7 @@ class NotebookPeer:
         """Serialises the calls of one client that change something."""
         self._room = RoomProvider(host.connect, self._on_event, self.limits)
         self.people = People(self._room, self.limits)
-        self.news = News(self._room, self.people)
+        self.news = News(self._room, self.people, self.limits)
         self._listeners: list[Callable[[Event], None]] = []
         self._tasks: TaskGroup | None = None
         self._room_scope = anyio.CancelScope(shield=True)
@@ -130,6 +130,7 @@ class NotebookPeer:
             finally:
                 # Runs have ended by now, and their last outputs are in the room; only now the room may go.
                 self._tasks = None
+                self.news.end()
                 with anyio.move_on_after(LEAVE_S, shield=True):
                     await self._saver.save_quietly()
                 self._room_scope.cancel()
@@ -283,6 +284,10 @@ class NotebookPeer:
                 self.people.joined()
                 self.news.joined()
                 self.runs.on_rejoined()
+            case Lost():
+                self.news.lost()
+            case PeersChanged(presence):
+                self.people.heard(presence)
             case Changed(change):
                 self.news.note(change)
                 self.runs.on_change(change)

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
 
+from .authorship import Authorship
 from .config import Limits
+from .notebook.changes import Author
 from .notebook.courtesy import Keystrokes
 from .notebook.model import PeerView
 from .room.positions import character_of
-from .room.presence import AGENT_KEY, Review, State, peer_view, review_of
+from .room.presence import AGENT_KEY, PresenceChange, Review, State, peer_view, primary_cursor, review_of
 from .room.provider import RoomProvider
 from .room.replica import RemoteChange
+
+MOST_SEATS = 1_000
+Place = tuple[str | None, int | None, int | None]
+"""Cell id, anchor, head; in characters."""
+NOWHERE: Place = (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """Where somebody's caret was when they last said so.
+
+    ``since``: when we first heard of them; ``active``: when they last edited or moved the caret, as we saw it.
+    """
+
+    since: float
+    active: float | None = None
+    place: Place = NOWHERE
+    cursor: Mapping[str, Any] | None = None
 
 
 class People:
@@ -27,6 +48,8 @@ class People:
         self._limits = limits
         self._joined_at = float("-inf")
         self._typed: dict[str, tuple[float, str]] = {}
+        self._authorship = Authorship(room)
+        self._seats: dict[int, _Seat] = {}
         self.keystrokes = Keystrokes(limits.line_quiet_s)
         """Where humans have typed in the last seconds."""
 
@@ -43,6 +66,11 @@ class People:
     def all(self) -> list[PeerView]:
         """Everybody else who is here."""
         return [peer_view(client, state, self._find_caret) for client, state in self._states().items()]
+
+    def peer(self, client: int) -> PeerView | None:
+        """Somebody who is here."""
+        state = self._states().get(client)
+        return None if state is None else peer_view(client, state, self._find_caret)
 
     def carets(self) -> list[tuple[str, bool, str | None]]:
         """Everybody else: name, whether an agent, and the cell of the caret; cheaper than ``all``."""
@@ -61,24 +89,58 @@ class People:
         """What those say who decide about suggestions at this moment."""
         return [review for state in self._states().values() if (review := review_of(state)) is not None]
 
-    def note(self, change: RemoteChange) -> list[str]:
-        """Take in what others did; the names of those who did it.
+    def heard(self, change: PresenceChange) -> None:
+        """Somebody came, moved, renewed or went.  Only a caret that stands elsewhere now is an activity."""
+        now, states = anyio.current_time(), self._states()
+        for client in (change.added | change.updated) & states.keys():
+            cursor, known = primary_cursor(states[client]), self._seats.get(client, _Seat(now))
+            place = self._place(cursor)
+            # Others' edits move a caret, too: then it stands where it stood, by its neighbours or by its number.
+            moved = client in self._seats and place not in (known.place, self._place(known.cursor))
+            active = now if moved else known.active
+            self._seats[client] = replace(known, place=place, cursor=cursor, active=active)
+        for client in self._seats.keys() - states.keys() if len(self._seats) > MOST_SEATS else ():
+            del self._seats[client]
 
-        It was the client whose clock advanced; deletions advance none, so then whose caret is in the cell.
+    def note(self, change: RemoteChange) -> dict[str, tuple[int, ...]]:
+        """Take in what others did; the clients that did it, cell by cell."""
+        peers = [self._where_last_seen(peer) for peer in self.all]
+        self._authorship.learn(peers)
+        by = self._authorship.of(change, peers)
+        now = anyio.current_time()
+        inserted = {cell_id for cell_id, was in change.before.items() if was is None}
+        for cell_id in inserted.union(change.edited, change.deleted, change.began):  # outputs come by themselves
+            for client in by.get(cell_id, ()):
+                self._seats[client] = replace(self._seats.get(client, _Seat(now)), active=now)
+        for cell_id in change.edited:
+            authors = {client: self._authorship.author(client) for client in by[cell_id]}
+            if authors and all(author.is_agent or author.is_disk for author in authors.values()):
+                continue
+            who = " and ".join(dict.fromkeys(author.name for author in authors.values())) or "somebody"
+            self._typed[cell_id] = (now, who)
+            before, after = change.before.get(cell_id), self._room.replica.cell(cell_id)
+            if before is not None and after is not None:
+                self.keystrokes.note(cell_id, who, before.source, after.source, now)
+        return by
+
+    def author(self, client: int) -> Author:
+        """Who a client is, or was, as far as is known by now."""
+        return self._authorship.author(client)
+
+    def turned_out(self, change: RemoteChange, by: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """Cells that somebody else has deleted than was said of an earlier update."""
+        return self._authorship.turned_out(change, by)
+
+    def idle(self, client: int) -> tuple[float, bool] | None:
+        """For how many seconds somebody has neither edited nor moved their caret; whether that is known exactly.
+
+        Not exactly: it is so long that we have known them, and they have done neither since.
         """
-        states = self._states()
-        authors = {client: states[client] for client in change.clients if client in states}
-        names = [peer_view(client, state, _no_caret).name for client, state in authors.items()]
-        if not names and (change.cells or change.deleted):
-            names = [name for name, _, cell in self.carets() if cell in change.cells]
-        if not authors or any(AGENT_KEY not in state for state in authors.values()):
-            now, who = anyio.current_time(), " and ".join(names) or "somebody"
-            for cell_id in change.edited:
-                self._typed[cell_id] = (now, who)
-                before, after = change.before.get(cell_id), self._room.replica.cell(cell_id)
-                if before is not None and after is not None:
-                    self.keystrokes.note(cell_id, who, before.source, after.source, now)
-        return names
+        seat = self._seats.get(client)
+        if seat is None:
+            return None
+        since = seat.since if seat.active is None else seat.active
+        return anyio.current_time() - since, seat.active is not None
 
     def in_use(self, cell_id: str) -> str:
         """Who works in a cell right now, as a clause; empty where nobody does."""
@@ -95,27 +157,27 @@ class People:
     def _states(self) -> dict[int, State]:
         return self._room.protocol.presence.others if self._room.connected else {}
 
-    def _find_caret(self, cursor: Mapping[str, Any]) -> tuple[str | None, int | None, int | None]:
-        cell_id = self._caret_cell(cursor)
+    def _find_caret(self, cursor: Mapping[str, Any]) -> Place:
+        replica = self._room.replica
+        cells = {end: self._cell_of(cursor.get(end)) for end in ("anchor", "head")}
+        cell_id = cells["head"] or cells["anchor"]
         if cell_id is None:
-            return None, None, None
-        text = self._room.replica.source_of(cell_id)
-        return cell_id, character_of(text, cursor.get("anchor")), character_of(text, cursor.get("head"))
+            return NOWHERE
+        text = replica.source_of(cell_id)
+        anchor, head = (character_of(text, cursor.get(end)) if cells[end] == cell_id else None for end in cells)
+        return cell_id, anchor, head
+
+    def _place(self, cursor: Mapping[str, Any] | None) -> Place:
+        return NOWHERE if cursor is None else self._find_caret(cursor)
+
+    def _where_last_seen(self, peer: PeerView) -> PeerView:
+        """A peer whose caret was in a cell that has just gone, as it was before."""
+        seat = self._seats.get(peer.client_id)
+        return peer if peer.cell_id is not None or seat is None else replace(peer, cell_id=seat.place[0])
 
     def _caret_cell(self, cursor: Mapping[str, Any]) -> str | None:
         """The cell whose text a cursor names, as far as that can be believed."""
-        for end in ("head", "anchor"):
-            position = cursor.get(end)
-            of = position.get("type") if isinstance(position, dict) else None
-            try:
-                if isinstance(of, dict) and (
-                    found := self._room.replica.cell_of_text(int(of["client"]), int(of["clock"]))
-                ):
-                    return found
-            except (KeyError, TypeError, ValueError, OverflowError):
-                continue
-        return None
+        return self._cell_of(cursor.get("head")) or self._cell_of(cursor.get("anchor"))
 
-
-def _no_caret(_cursor: Mapping[str, Any]) -> tuple[None, None, None]:
-    return None, None, None
+    def _cell_of(self, position: object) -> str | None:
+        return self._room.replica.cell_of_position(position) if isinstance(position, dict) else None

@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"config"}),
     frozenset({"notebook", "clients", "websocket"}),
     frozenset({"room", "kernel", "jupyter"}),
-    frozenset({"host"}),
+    frozenset({"authorship", "host"}),
     frozenset({"appearance", "kernel_holder", "people", "run", "saving", "shelf"}),
     frozenset({"news", "run_writer", "widgets"}),
     frozenset({"editing", "runs"}),

@@ -67,7 +67,7 @@ class PeerView:
     """Somebody in the room.  What a peer says of itself is a claim, not an identity.
 
     ``cell_id`` is the cell that holds the caret; ``anchor`` and ``head`` are character positions in its source,
-    None where the position is not known.
+    None where the position is not known.  Two pages of one human are two peers with the same ``username``.
     """
 
     client_id: int
@@ -77,3 +77,4 @@ class PeerView:
     cell_id: str | None = None
     anchor: int | None = None
     head: int | None = None
+    username: str = ""

@@ -8,16 +8,18 @@ units; so only what can be vouched for is taken from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pycrdt import Assoc, StickyIndex, Text
 
-from ..notebook.splice import byte_offset
+from ..notebook.splice import byte_offset, utf16_length
 
 ItemId = tuple[int, int]
 """Client id and clock (UTF-16 units)."""
 
+_MOST_LOOKS = 500
 AFTER_LEFT, BEFORE_RIGHT = -1, 0
 """Yjs's ``assoc``: a position sticks to the character on its left, or to the one on its right."""
 
@@ -93,8 +95,11 @@ def at_character(text: Text, index: int) -> Position:
         return end_of(text)
     found = text.sticky_index(byte_offset(current, index), Assoc.AFTER).to_json().get("item")
     if found is not None:
-        position = Position(text_id(text), (int(found["client"]), int(found["clock"])), BEFORE_RIGHT)
-        if character_of(text, position.to_json()) == index:  # wrong after non-ASCII text in the same block
+        client, clock = int(found["client"]), int(found["clock"])
+        position = Position(text_id(text), (client, clock), BEFORE_RIGHT)
+        # Wrong after non-ASCII text in the same block; it may even be the second half of the very character.
+        halves = (replace(position, item=(client, clock + n)) for n in range(utf16_length(current[index])))
+        if all(character_of(text, half.to_json()) == index for half in halves):
             return position
     return start_of(text) if index * 2 < len(current) else end_of(text)
 
@@ -121,13 +126,48 @@ def character_of(text: Text, position: Any) -> int | None:
     after = beyond - summed if position.get("assoc") == AFTER_LEFT else 0  # 0 also where the item is deleted
     if current.isascii():
         return min(summed + after, len(current))
-    back = 0
-    while back < clock and _summed(text, client, clock - back - 1, BEFORE_RIGHT) == summed - back - 1:
-        back += 1
+    back = _to_block_start(text, client, clock, summed)
     encoded = current.encode()
     block = encoded[summed - back :].decode(errors="ignore")
     units = block.encode("utf-16-le")[: 2 * (back + after)].decode("utf-16-le", errors="ignore")
     return len(encoded[: summed - back].decode(errors="ignore")) + len(units)
+
+
+def holder(texts: Iterable[tuple[str, Text]], item: ItemId) -> str | None:
+    """The name of the text in which the character with this id stands; None where there is none, or it was deleted."""
+    (client, clock), start, back = item, None, 0
+    for name, text in texts:
+        if start is None:  # the same for all: Yjs finds the item's own text, whichever it is asked of
+            summed = _summed(text, client, clock, BEFORE_RIGHT)
+            if summed is None:
+                return None
+            back = _to_block_start(text, client, clock, summed)
+            start = summed - back
+        if start < len(str(text).encode()):
+            first = text.sticky_index(start, Assoc.AFTER).to_json().get("item")
+            if first is not None and (int(first["client"]), int(first["clock"])) == (client, clock - back):
+                return name
+    return None
+
+
+def _to_block_start(text: Text, client: int, clock: int, summed: int) -> int:
+    """How many UTF-16 units an item is behind the start of its block."""
+    back = 0
+    while back < clock and _summed(text, client, clock - back - 1, BEFORE_RIGHT) == summed - back - 1:
+        back += 1
+    return back
+
+
+def writers(text: Text, start: int, stop: int) -> set[int]:
+    """The clients that wrote the characters ``start`` to ``stop`` (exclusive); of many only some are looked at."""
+    current = str(text)
+    at, found = byte_offset(current, start), set()
+    step = max(1, (stop - start) // _MOST_LOOKS)
+    for first in range(start, stop, step):
+        item = text.sticky_index(at, Assoc.AFTER).to_json().get("item")
+        found |= set() if item is None else {int(item["client"])}
+        at += len(current[first : first + step].encode())
+    return found
 
 
 def _summed(text: Text, client: int, clock: int, assoc: int) -> int | None:

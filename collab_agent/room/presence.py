@@ -213,9 +213,16 @@ def peer_view(client: int, state: State, find: CaretFinder, *, is_self: bool = F
     user = state.get("user")
     user = user if isinstance(user, dict) else {}
     name = next((str(user[key]) for key in ("display_name", "name", "username") if user.get(key)), f"client {client}")
-    cursors = state.get("cursors")
-    listed = [c for c in cursors if isinstance(c, dict)] if isinstance(cursors, list) else []
-    primary = next((c for c in listed if c.get("primary")), listed[0] if listed else None)
+    primary = primary_cursor(state)
     cell, anchor, head = (None, None, None) if primary is None else find(primary)
     name = name.encode("utf-8", "replace").decode()  # JSON can hold half of an emoji, a result cannot
-    return PeerView(client, name, bool(state.get(AGENT_KEY)), is_self, cell, anchor, head)
+    username = user.get("username")
+    username = username if isinstance(username, str) else ""
+    return PeerView(client, name, bool(state.get(AGENT_KEY)), is_self, cell, anchor, head, username)
+
+
+def primary_cursor(state: State) -> Mapping[str, Any] | None:
+    """Of the cursors that a state shows, the one that holds the caret; total, for any JSON."""
+    cursors = state.get("cursors")
+    listed = [c for c in cursors if isinstance(c, dict)] if isinstance(cursors, list) else []
+    return next((c for c in listed if c.get("primary")), listed[0] if listed else None)

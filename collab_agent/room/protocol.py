@@ -82,7 +82,12 @@ class Conflict:
     """The server could not merge: this replica's history is not the room's.  Join afresh."""
 
 
-Event = Synced | Changed | Acknowledged | PeersChanged | SaveAnswered | Conflict
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The connection is away; it is being restored, or the room was left."""
+
+
+Event = Lost | Synced | Changed | Acknowledged | PeersChanged | SaveAnswered | Conflict
 
 
 class RoomProtocol:

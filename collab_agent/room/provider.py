@@ -21,7 +21,7 @@ from ..errors import CollabAgentError, RemoteProtocolError, RoomClosed, SaveFail
 from ..notebook.steps import Step
 from .channel import Channel, ChannelClosed, Connect
 from .presence import State
-from .protocol import Acknowledged, Conflict, Event, RoomProtocol, SaveAnswered, Synced
+from .protocol import Acknowledged, Conflict, Event, Lost, RoomProtocol, SaveAnswered, Synced
 from .replica import Replica, Written
 
 BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -189,6 +189,7 @@ class RoomProvider:
             waiting.set()
         self._acks.clear()
         self._saves.clear()
+        self._on_event(Lost())
 
     async def _part(self, channel: Channel, protocol: RoomProtocol, unsent: Iterable[bytes]) -> None:
         """Leave visibly, whatever the reason."""

@@ -30,7 +30,7 @@ from ..notebook.splice import Splices, byte_offset
 from .cells import clear, language, read_outputs, rebuildable, refill, retyped, write_output
 from .codec import UpdateKey, state_vector, update_key, whole
 from .index import Cell, CellIndex, Settled
-from .positions import Range, at_character, end_of, start_of
+from .positions import Range, at_character, end_of, holder, start_of
 from .positions import inserted as inserted_between
 
 ORIGIN = "collab_agent"
@@ -165,6 +165,22 @@ class Replica:
         """The id of the cell whose source text has this item id: what a caret's ``type`` names."""
         found = self._cells.of_text((client, clock))
         return None if found is None else found.view.id
+
+    def cell_of_position(self, position: Mapping[str, Any]) -> str | None:
+        """The id of the cell in whose source a published position lies; untrusted JSON.
+
+        Pages name the text (``type``); where only a character (``item``) is named, its text is looked for.
+        """
+        try:
+            if (of := position.get("type")) is not None:
+                return self.cell_of_text(int(of["client"]), int(of["clock"]))
+            if (item := position.get("item")) is None:
+                return None
+            wanted = (int(item["client"]), int(item["clock"]))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
+        texts = ((cell.view.id, cell.source) for cell in self._cells.cells)
+        return holder(((cell_id, text) for cell_id, text in texts if text is not None), wanted)
 
     def source_of(self, cell_id: str) -> Text:
         """The live text of a cell's source, for positions; never keep it across an ``await``."""

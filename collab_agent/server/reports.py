@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
 from ..editing import Edited
 from ..notebook.budget import clip_lines, query, shares
-from ..notebook.changes import Change, line_counts
 from ..notebook.display import Image, block, decode
 from ..notebook.model import OutputView
-from ..notebook.plain import count, inline, visible
+from ..notebook.plain import count, inline
 from ..notebook.render import Rendered, diff
 from ..notebook.undo import VERBS
 from ..peer import NotebookPeer
@@ -168,61 +167,3 @@ def _notes(run: Run, lines: Sequence[str], who_runs: str) -> list[str]:
     elif run.state in ("ok", "error") and not lines:
         notes.append("no output")
     return notes
-
-
-def changes(peer: NotebookPeer, found: Sequence[Change], budget: int) -> str:
-    """A diff per edited cell; insertions, deletions, moves and runs a line each."""
-    texts: list[str] = []
-    for change in found:
-        who, name = " and ".join(inline(name, 40) for name in change.who) or "somebody", short(peer, change.cell)
-        if change.before is None and change.after is not None:
-            texts.append(f"{who} inserted {name} ({change.after.type}):\n{_whole('+', change.after.source)}")
-        elif change.after is None and change.before is not None:
-            texts.append(f"{who} deleted {name}, which was:\n{_whole('-', change.before.source)}")
-        elif change.before is not None and change.after is not None:
-            if change.edited:
-                added, removed = line_counts(change.before.source, change.after.source)
-                text = diff(change.before.source, change.after.source, limit=_DIFF_CHARS)
-                texts.append(f"{who} edited {name} (+{added} -{removed} lines):\n{text}")
-            if change.moved:
-                texts.append(f"{who} moved {name}")
-            if change.ran:
-                after = change.after
-                state = "is running" if after.running else f"ran [{after.execution_count or ' '}]"
-                texts.append(f"{name}: {state}, see {query('outputs', cells=[name])}")
-    return clip_lines(texts or ["nothing since your last call"], budget, lambda _f, _n: query("cells"))
-
-
-def _whole(sign: str, source: str) -> str:
-    """A text that came or went, in the form of a diff."""
-    lines = [f"{sign}{number}│{visible(line)}" for number, line in enumerate(source.split("\n"), 1)]
-    return clip_lines(lines, 600, lambda _first, _n: query("cells"))
-
-
-def people(peer: NotebookPeer) -> list[str]:
-    """A line per person: name, cell, line and what is selected."""
-    return [
-        _person(peer, name, cell, anchor, head, is_agent) for name, cell, anchor, head, is_agent in _everybody(peer)
-    ]
-
-
-def _everybody(peer: NotebookPeer) -> Iterable[tuple[str, str | None, int | None, int | None, bool]]:
-    for other in peer.peers:
-        yield inline(other.name, 40), other.cell_id, other.anchor, other.head, other.is_agent
-
-
-def _person(
-    peer: NotebookPeer, name: str, cell_id: str | None, anchor: int | None, head: int | None, is_agent: bool
-) -> str:
-    who = f"{name} (says it is an agent)" if is_agent else name
-    cell = next((cell for cell in peer.view.cells if cell.id == cell_id), None)
-    if cell is None:
-        return f"{who}: in no cell"
-    text = f"{who}: in {short(peer, cell.id)}"
-    if head is None:
-        return text
-    line = cell.source.count("\n", 0, head) + 1
-    text += f", line {line}, column {head - (cell.source.rfind(chr(10), 0, head) + 1) + 1}"
-    if anchor is not None and anchor != head:
-        text += f", selected: {inline(cell.source[min(anchor, head) : max(anchor, head)], 120)!r}"
-    return text

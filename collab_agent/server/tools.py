@@ -7,6 +7,7 @@ something are serialised per notebook; waiting for a run holds nobody up.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from ..peer import NotebookPeer
     from ..run import Run
 
+SINCE = "since your last call: "
 SINCE_CHARS = 600
 """Kept free for the closing line."""
+LEAST_CHARS = 150
+"""What a notebook needs of them: it is told next time if there is less."""
 MOST_CHARS = 40_000
 """At most so much where the call names a ``limit``."""
 PEOPLE_S = 18.0
@@ -38,6 +42,7 @@ class Tools:
         self._agent = agent
         self._limits = agent.settings.limits
         self._budget = self._limits.result_chars - SINCE_CHARS
+        self._parting: list[str] = []
 
     async def call(self, tool: Tool, given: Mapping[str, Any], report: Report | None = None) -> Rendered:
         """Do one call; a ``CollabAgentError`` carries the closing line, too.  ``report`` hears what it waits for."""
@@ -71,19 +76,33 @@ class Tools:
         return cut(f"since your last call: {'; '.join(parts)}", SINCE_CHARS) if parts else ""
 
     def _since(self, given: Mapping[str, Any]) -> str:
-        """What others did since the last call, in one line; empty if nothing, or if no notebook is meant."""
-        from ..notebook.changes import summary
+        """What others did since the last call, in one line: where the call was meant, then in other open notebooks."""
         from ..notebook.plain import cut, inline
+        from . import others
 
         path = given.get("notebook_path")
         try:
-            peer = self._agent.get(path if isinstance(path, str) else None)
-            found = peer.news.take()
-            told = summary(found, lambda cell: peer.seen.short(cell, peer.view), peer.outputs)
+            meant = self._agent.get(path if isinstance(path, str) else None)
         except CollabAgentError:
-            return ""  # not open, or the room is away: told next time
-        parts = [part for part in (peer.take_kernel_notice(), inline(told, SINCE_CHARS)) if part]
-        return cut(f"since your last call: {'; '.join(parts)}", SINCE_CHARS) if parts else ""
+            meant = None
+        told, self._parting = self._parting, []
+        peers = [self._agent.get(path) for path in self._agent.open_paths]
+        for peer in sorted(peers, key=lambda peer: peer is not meant):
+            where = "" if peer is meant else f"in {inline(peer.path, 80)}: "
+            left = SINCE_CHARS - len(SINCE) - sum(map(len, told)) - 2 * len(told) - len(where)
+            try:
+                text = others.since(peer, left) if left > LEAST_CHARS else ""
+            except CollabAgentError:
+                continue  # the room is away: told next time
+            told += [where + text] if text else []
+        return cut(SINCE + "; ".join(told), SINCE_CHARS) if told else ""
+
+    def _part_from(self, peer: NotebookPeer) -> None:
+        """We are about to leave: what others did there so far is told now or never."""
+        from . import others
+
+        with suppress(CollabAgentError):
+            self._parting += filter(None, [others.since(peer, SINCE_CHARS - len(SINCE))])
 
     def _peer(self, arguments: Arguments) -> NotebookPeer:
         return self._agent.get(arguments.text("notebook_path"))
@@ -99,8 +118,8 @@ class Tools:
             await peer.save()
             return Rendered(f"saved: {peer.path} on disk holds what the room holds (read back)")
         if action == "leave":
-            left = await self._agent.leave(path)
-            return Rendered(f"left {left}; its kernel goes on")
+            self._part_from(self._peer(arguments))
+            return Rendered(f"left {await self._agent.leave(path)}; its kernel goes on")
         if path is None:
             if not self._agent.open_paths:
                 raise InvalidEdit("setup_notebook needs notebook_path. Nothing was opened.", 'E.g. "analysis.ipynb".')
@@ -109,7 +128,7 @@ class Tools:
 
     async def _open(self, path: str, kernel: str | None) -> Rendered:
         from ..notebook import render
-        from . import reports
+        from . import others
 
         peer = await self._agent.open(path, kernel)
         try:
@@ -121,7 +140,7 @@ class Tools:
                 state = f"busy with code of {peer.who_runs(busy)}" if busy.msg_id else unknown
         except CollabAgentError as exc:
             state = f"none ({exc.message})"
-        here = "; ".join(reports.people(peer)) or "nobody else has shown up yet (an idle page does so every 15 s)"
+        here = "; ".join(others.people(peer)) or "nobody else has shown up yet (an idle page does so every 15 s)"
         outline = render.outline(peer.view, peer.outputs, peer.seen, budget=self._budget - 400)
         return render.Rendered(f"{outline}\nhere: {here}\nkernel: {state}\nyou are: {peer.identity.name}")
 
@@ -175,19 +194,19 @@ class Tools:
 
     async def _changes(self, arguments: Arguments) -> Rendered:
         from ..notebook.render import Rendered
-        from . import reports
+        from . import others
 
-        peer = self._peer(arguments)
-        found = peer.news.peek()
-        return Rendered(reports.changes(peer, found, self._budget))
+        peer, wait_s = self._peer(arguments), arguments.number("wait_s", 0)
+        finished = await peer.news.wait(wait_s) if wait_s else []
+        return Rendered(others.changes(peer, peer.news.give(), finished, wait_s, self._budget))
 
     async def _people(self, arguments: Arguments) -> Rendered:
         from ..notebook.render import Rendered
-        from . import reports
+        from . import others
 
         peer = self._peer(arguments)
         await peer.people.wait_for_all(PEOPLE_S)
-        return Rendered("\n".join(reports.people(peer)) or "nobody else is here")
+        return Rendered("\n".join(others.people(peer)) or "nobody else is here")
 
     async def _variables(self, arguments: Arguments) -> Rendered:
         from ..notebook.render import Rendered

@@ -143,13 +143,19 @@ async def mcp_agent_on(
     policy: Policy | None = None,
     mark_cells: bool = False,
 ) -> AsyncIterator[McpAgent]:
-    """An agent of its own on this server, behind an MCP client in memory."""
+    """An agent of its own on this server, behind an MCP client in memory.
+
+    To the usual one nobody is typing as soon as they have typed; so what it is told does not hang on the clock.
+    """
 
     async def find_server(_stack: AsyncExitStack) -> Server:
         return server
 
     settings = Settings(
-        limits=limits or Limits(), trust_outputs=trust_outputs, policy=policy or Policy(), mark_cells=mark_cells
+        limits=limits or Limits(typed_out_s=0),
+        trust_outputs=trust_outputs,
+        policy=policy or Policy(),
+        mark_cells=mark_cells,
     )
     async with (
         agent(settings, find_server) as inner,
@@ -168,7 +174,7 @@ async def mcp_agent(jupyter: Server) -> AsyncIterator[McpAgent]:
 @pytest.fixture
 async def brisk_agent(jupyter: Server) -> AsyncIterator[McpAgent]:
     """An agent to which a line is quiet at once, for what comes after a human has typed there."""
-    async with mcp_agent_on(jupyter, limits=Limits(line_quiet_s=0)) as made:
+    async with mcp_agent_on(jupyter, limits=Limits(line_quiet_s=0, typed_out_s=0)) as made:
         yield made
 
 

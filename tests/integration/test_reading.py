@@ -283,7 +283,8 @@ async def test_people_are_told_with_place_and_selection_after_an_idle_page_had_i
         await ida.place_caret(1)
         await mcp_agent.setup(path)
         await cursor.setup(path)
-        people = (await mcp_agent.query("people")).body.splitlines()
+        lines = (await mcp_agent.query("people")).body.splitlines()
+        people = [line.partition(", idle for ")[0] for line in lines]
         short = [inserted(mcp_agent, at) for at in (0, 1)]
         assert f"Ada: in {short[0]}, line 2, column 7" in people
         assert f"Idle Ida: in {short[1]}, line 1, column 2" in people
