@@ -24,7 +24,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from .config import Identity, Limits
-from .errors import CellInUse, EditConflict, EditError, SyncTimeout, TargetError, sole_cause
+from .errors import CellInUse, CollabAgentError, EditConflict, SyncTimeout, sole_cause
 from .host import JupyterHost
 from .jupyter.api import JupyterApi
 from .notebook.draft import Notebook, Plan
@@ -97,6 +97,10 @@ class Reviewer:
         """The live notebook."""
         return self._room.replica
 
+    def names(self) -> dict[str, str]:
+        """What a human calls each cell, by its id: ``cell #3``."""
+        return {cell.id: f"cell #{at}" for at, cell in enumerate(self.document.view.cells, 1)}
+
     async def suggestions(self) -> list[Kept]:
         """The open suggestions, oldest first; from now on the room knows that these are being looked at."""
         found = await self._shelf.all()
@@ -124,15 +128,15 @@ class Reviewer:
             await self._take(kept)
             try:
                 plan = await self._write(kept, force)
-            except (EditError, TargetError):
-                await self._shelf.add(kept.suggestion)
-                raise
             except SyncTimeout as exc:
                 raise SyncTimeout(
                     f"{kept.suggestion.name} was sent, but the room has not confirmed it: it may or may not be in the "
                     "notebook. It is no longer listed.",
                     "Look at the notebook; if it is not there, ask the agent for it again.",
                 ) from exc
+            except CollabAgentError as exc:
+                await self._put_back(kept, exc)
+                raise
         self._decided(merged=kept.suggestion.id)
         self._saver.changed(own=True)
         await self._saver.save_quietly()
@@ -143,6 +147,15 @@ class Reviewer:
         with anyio.CancelScope(shield=True):
             await self._take(kept)
             self._decided(dropped=kept.suggestion.id)
+
+    async def _put_back(self, kept: Kept, why: CollabAgentError) -> None:
+        try:
+            await self._shelf.put_back(kept.suggestion)
+        except CollabAgentError as exc:
+            raise type(why)(
+                f"{why.message} {kept.suggestion.name} could not be kept either ({exc.message}): it is lost.",
+                "Ask the agent for it again.",
+            ) from exc
 
     async def _take(self, kept: Kept) -> None:
         if not await self._shelf.take(kept):
@@ -165,7 +178,7 @@ class Reviewer:
                 return
             if now >= deadline:
                 raise CellInUse(
-                    f"{typing.who} is typing on line {typing.line} of {typing.cell[:8]}, which "
+                    f"{typing.who} is typing on line {typing.line} of {self.names().get(typing.cell)}, which "
                     f"{kept.suggestion.name} would change. Nothing was written.",
                     "Merge it when they have finished.",
                 )
@@ -183,7 +196,10 @@ class Reviewer:
 
     def _plan(self, kept: Kept, force: bool) -> Plan:
         in_use = _nobody if force else self._people.in_use
-        return planned(kept.suggestion, self.document, in_use=in_use, trust=self._trust)
+        names = self.names()
+        return planned(
+            kept.suggestion, self.document, in_use=in_use, trust=self._trust, short=lambda cell: names.get(cell, "")
+        )
 
     def _decided(self, *, merged: str = "", dropped: str = "") -> None:
         """Let the room know what became of a suggestion."""

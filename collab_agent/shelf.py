@@ -52,14 +52,20 @@ class Shelf:
         found = [(fork.id, from_json(fork.description)) for fork in forks]
         return [Kept(fork, each) for fork, each in found if each is not None]
 
+    async def put_back(self, suggestion: Suggestion) -> None:
+        """Keep a suggestion that was here before, also where its edits cannot be made any more."""
+        with anyio.CancelScope(shield=True):
+            fork = await self._fork(suggestion)
+            with suppress(CollabAgentError):
+                await self._make_edits(fork, suggestion)
+
     async def add(self, suggestion: Suggestion) -> int:
-        """Keep a suggestion; the client id that made the edits in its fork.  The notebook's room must be open.
+        """Keep a new suggestion; the client id that made the edits in its fork.  The notebook's room must be open.
 
         Whatever fails, nothing is left behind.
         """
-        description = to_json(suggestion, self._path())
         with anyio.CancelScope(shield=True):  # a request that was sent cannot be taken back; all of it has deadlines
-            fork = await self._api.create_fork((await self._joined()).room_id, suggestion.title, description)
+            fork = await self._fork(suggestion)
             try:
                 client = await self._make_edits(fork, suggestion)
             except BaseException:
@@ -71,6 +77,10 @@ class Shelf:
     async def take(self, kept: Kept) -> bool:
         """Take a suggestion off the shelf; False where somebody else already has."""
         return await self._api.delete_fork(kept.fork)
+
+    async def _fork(self, suggestion: Suggestion) -> str:
+        description = to_json(suggestion, self._path())
+        return await self._api.create_fork((await self._joined()).room_id, suggestion.title, description)
 
     async def _make_edits(self, fork: str, suggestion: Suggestion) -> int:
         """Make the edits in the fork's own document."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import CollabAgentError, InvalidEdit
 from .notebook.plain import inline
-from .notebook.suggestion import CellPreview, Standing, Suggestion, planned, preview, standing, suggestion
+from .notebook.suggestion import Standing, Suggestion, standing, suggestion
 from .peer import NotebookPeer
 from .room.protocol import Changed, Event, PeersChanged
 from .shelf import Kept, Shelf
@@ -19,11 +19,10 @@ from .shelf import Kept, Shelf
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A suggestion as it stands now; ``cells`` is what merging would do, empty where it would be refused."""
+    """A suggestion as it stands now."""
 
     suggestion: Suggestion
     standing: Standing
-    cells: Sequence[CellPreview]
 
 
 @dataclass(slots=True)
@@ -59,19 +58,18 @@ class Suggestions:
         document, by = self._peer.document, self._peer.identity.name
         sid = secrets.token_hex(3)
         made = suggestion(title, edits, document, self._peer.seen, peers, sid=sid, by=by, at=time.time())
-        plan = planned(made, document)
-        cells = preview(plan, document)
+        now = standing(made, document)
         self._own[sid] = _Own(made.title, await self._shelf.add(made))
-        return Shown(made, Standing("applies cleanly", plan), cells)
+        return Shown(made, now)
 
     async def all(self) -> list[Shown]:
         """All open suggestions for the notebook, whoever made them, oldest first."""
         return [self._shown(kept) for kept in await self._shelf.all()]
 
     def _shown(self, kept: Kept) -> Shown:
-        document = self._peer.document
-        now = standing(kept.suggestion, document, short=lambda cell: self._peer.seen.short(cell, self._peer.view))
-        return Shown(kept.suggestion, now, () if now.plan is None else preview(now.plan, document))
+        peer = self._peer
+        now = standing(kept.suggestion, peer.document, short=lambda cell: peer.seen.short(cell, peer.view))
+        return Shown(kept.suggestion, now)
 
     async def news(self) -> list[str]:
         """What became of our own suggestions, each told once; asks the server only where one may still be open."""
@@ -88,7 +86,9 @@ class Suggestions:
         being_decided = frozenset[str]().union(*(review.open for review in self._peer.people.reviews()))
         for sid, own in self._own.items():
             if sid not in there and not own.outcome and sid not in being_decided:
-                own.outcome = "is no longer open: it was dropped, or merged by another tool"
+                own.outcome = (
+                    "is no longer open: it was dropped, merged by another tool, or lost with a restart of the server"
+                )
 
     def _on_event(self, event: Event) -> None:
         if not self._own:

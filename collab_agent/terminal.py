@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -28,7 +28,7 @@ from .jupyter.address import normalise_path
 from .jupyter.api import JupyterApi
 from .jupyter.discovery import find_server
 from .notebook.plain import cut, inline, visible
-from .notebook.suggestion import CellPreview, Standing, ago, from_json, preview, standing
+from .notebook.suggestion import Standing, ago, from_json, standing
 from .review import Reviewer
 from .shelf import Kept
 
@@ -152,6 +152,7 @@ class Desk:
         self._reviewer = reviewer
         self._screen = screen
         self._keys = keys
+        self._details: list[str] = []
         self.status = OK
 
     async def work(self) -> bool:
@@ -166,11 +167,11 @@ class Desk:
         return True
 
     def _show(self, kept: Kept) -> None:
-        document, one = self._reviewer.document, kept.suggestion
-        numbers = {cell.id: f"cell #{at}" for at, cell in enumerate(document.view.cells, 1)}
-        now = standing(one, document, short=lambda cell: numbers.get(cell, "a deleted cell"))
-        cells = () if now.plan is None else preview(now.plan, document)
-        for text, style in described(self._path, kept, now, cells, numbers):
+        one = kept.suggestion
+        names = self._reviewer.names()
+        now = standing(one, self._reviewer.document, short=lambda cell: names.get(cell, ""))
+        self._details = [] if now.error is None else now.error.message.splitlines()[1:]
+        for text, style in described(self._path, kept, now, names):
             self._screen.line(text, style)
 
     async def _ask(self, kept: Kept, keys: Keys) -> bool:
@@ -214,13 +215,12 @@ class Desk:
         self._screen.line(f"merged into {inline(self._path, 200)}", "good")
 
     def _say_refused(self, exc: CollabAgentError) -> None:
-        for line in visible(str(exc)).splitlines():
-            self._screen.line(cut(line, _LINE_CHARS), "bad")
+        first, *details = exc.message.splitlines()
+        for line in (first, *(details if details != self._details else ()), *exc.hint.splitlines()):
+            self._screen.line(cut(visible(line), _LINE_CHARS), "bad")
 
 
-def described(
-    path: str, kept: Kept, now: Standing, cells: Sequence[CellPreview], numbers: dict[str, str]
-) -> Iterator[tuple[str, str]]:
+def described(path: str, kept: Kept, now: Standing, names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """A suggestion as lines, each with its style: who, when, how it stands, and a unified diff of each cell."""
     one = kept.suggestion
     yield "", ""
@@ -229,10 +229,12 @@ def described(
     if now.error is not None:
         for line in now.error.message.splitlines()[1:]:
             yield cut(visible(line), _LINE_CHARS), "faint"
-    for cell in cells:
-        place = numbers.get(cell.cell, "")
+        if now.cells:
+            yield "what it was meant to do:", ""
+    for cell in now.cells:
+        place = names.get(cell.cell, "a cell that is gone")
         if cell.before is None:
-            above = "at the top" if cell.behind is None else f"behind {numbers.get(cell.behind, 'that')}"
+            above = "at the top" if cell.above is None else f"after {names.get(cell.above, 'that')}"
             yield f"new {cell.type} cell {above}", "place"
         elif cell.after is None:
             yield f"delete {place} ({cell.type})", "place"

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 from uuid import uuid4
@@ -28,11 +28,11 @@ from . import steps as st
 from .difftext import diff
 from .draft import Notebook, Plan
 from .edits import Planner
-from .model import CellType, NotebookView, PeerView
+from .model import CellView, NotebookView, PeerView
 from .plain import inline
+from .preview import CellPreview, preview
 from .refs import resolve, resolve_many
 from .seen import Seen
-from .splice import apply
 
 KEY = "collab_agent"
 """Under this key a fork's description holds our data; the rest of it is ``jupyter-suggestions-rtc``'s."""
@@ -40,7 +40,9 @@ VERSION = 1
 MOST_CHARS = 500_000
 """The longest description: the server sends it to every page when the fork is made."""
 TITLE_CHARS = 120
+_OPS = ("insert", "replace", "write", "delete", "move", "retype", "split", "merge", "clear")
 _BASED = ("replace", "write", "delete", "split", "merge")
+_MERGED = "is in the notebook already"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def suggestion(
     """What these edits suggest; the errors of any edit, and ``InvalidEdit`` for what cannot be suggested."""
     given = [edits] if isinstance(edits, Mapping) else edits
     for number, edit in enumerate(given if isinstance(given, Sequence) else ()):
-        if isinstance(edit, Mapping) and edit.get("op") in ("undo", "redo"):
+        if isinstance(edit, Mapping) and edit.get("op") in ("undo", "redo"):  # they are about calls, not about cells
             raise InvalidEdit(
                 f"edits[{number}] ({edit['op']}) cannot be suggested. Nothing was written.", "Suggest the edit itself."
             )
@@ -97,7 +99,7 @@ def suggestion(
     view = notebook.view
     full = [_resolved(edit, view, seen, peers) for edit in given]
     based = {edit["cell"] for edit in full if edit["op"] in _BASED} | plan.before.keys()
-    removed = tuple(dict.fromkeys(step.cell for step in plan.steps if isinstance(step, st.DeleteCell)))
+    removed = _removed(plan)
     bases: dict[str, str] = {}
     for cell_id in based:
         cell, shown = notebook.cell(cell_id), seen.shown_text(cell_id)
@@ -130,13 +132,15 @@ def _resolved(edit: Mapping[str, Any], view: NotebookView, seen: Seen, peers: Se
 class Standing:
     """How a suggestion stands to the notebook now.
 
-    ``state``: a clause, e.g. ``applies cleanly``.  ``plan``: what merging would write; None where ``error`` says why
-    it would be refused.
+    ``state``: a clause, e.g. ``applies cleanly``.  ``plan``: what merging would write, and ``cells`` what that looks
+    like.  Where merging would be refused there is no plan, ``error`` says why, and ``cells`` shows what was meant, on
+    the texts that it was made on.
     """
 
     state: str
     plan: Plan | None = None
     error: CollabAgentError | None = None
+    cells: Sequence[CellPreview] = ()
 
 
 def planned(found: Suggestion, notebook: Notebook, **options: Any) -> Plan:
@@ -165,31 +169,38 @@ def standing(
     ``in_use(cell id)`` says who works in a cell, ``short`` gives the name of a cell in what is said.
     """
     if any(notebook.cell(cell_id) is not None for cell_id in found.made):
-        return _merged_already(found)
-    view, seen = notebook.view, Seen()
+        return _refused(EditConflict, found, _MERGED)
     gone = [cell_id for cell_id in found.cells if notebook.cell(cell_id) is None]
     if gone:
-        return _refused(
-            CellNotFound,
-            found,
-            f"cannot be merged: {', '.join(map(short, gone))}, which it is about, is gone",
-        )
-    seen.texts.update(found.bases)
-    edits = [_referring(edit, lambda cell_id: seen.short(cell_id, view)) for edit in found.edits]
-    ids = iter(found.made)
-    planner = Planner(notebook, seen, (), in_use, lambda: next(ids, str(uuid4())), trust)
+        names = ", ".join(filter(None, map(short, gone)))
+        state = f"cannot be merged: a cell that it is about is gone{f' ({names})' if names else ''}"
+        return _refused(CellNotFound, found, state, cells=_meant(found, notebook))
     try:
-        plan = planner.plan(edits)
+        plan = _plan(found, notebook, in_use, trust)
     except CellInUse as exc:
-        return Standing("would rebuild a cell that somebody works in", error=exc)
+        return Standing("would rebuild a cell that somebody works in", error=exc, cells=_meant(found, notebook))
     except (EditError, TargetError) as exc:
         return _conflict(found, notebook, exc, short)
     if not plan.steps:
-        return _merged_already(found)
-    removed = dict.fromkeys(step.cell for step in plan.steps if isinstance(step, st.DeleteCell))
-    if tuple(removed) != found.removed:
-        return _refused(EditConflict, found, "cannot be merged: the cells that it joins no longer stand together")
-    return Standing("applies cleanly", plan)
+        return _refused(EditConflict, found, _MERGED)
+    if _removed(plan) != found.removed:
+        state = "cannot be merged: the cells that it joins no longer stand together"
+        return _refused(EditConflict, found, state, cells=_meant(found, notebook))
+    return Standing("applies cleanly", plan, cells=preview(plan, notebook))
+
+
+def _plan(
+    found: Suggestion, notebook: Notebook, in_use: Callable[[str], str] = lambda _cell: "", trust: bool = False
+) -> Plan:
+    view, seen = notebook.view, Seen()
+    seen.texts.update(found.bases)
+    edits = [_referring(edit, lambda cell_id: seen.short(cell_id, view)) for edit in found.edits]
+    ids = iter(found.made)
+    return Planner(notebook, seen, (), in_use, lambda: next(ids, str(uuid4())), trust).plan(edits)
+
+
+def _removed(plan: Plan) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(step.cell for step in plan.steps if isinstance(step, st.DeleteCell)))
 
 
 def _referring(edit: Mapping[str, Any], short: Callable[[str], str]) -> dict[str, Any]:
@@ -203,83 +214,58 @@ def _referring(edit: Mapping[str, Any], short: Callable[[str], str]) -> dict[str
     return kept
 
 
-def _refused(kind: type[CollabAgentError], found: Suggestion, state: str, hint: str = "Drop it.") -> Standing:
-    return Standing(state, error=kind(f"{found.name} {state}. Nothing was written.", hint))
-
-
-def _merged_already(found: Suggestion) -> Standing:
-    return _refused(EditConflict, found, "is in the notebook already")
+def _refused(
+    kind: type[CollabAgentError], found: Suggestion, state: str, theirs: str = "", cells: Sequence[CellPreview] = ()
+) -> Standing:
+    hint = "Drop it." if state == _MERGED else "Drop it; the agent can suggest it anew."
+    return Standing(state, error=kind(f"{found.name} {state}. Nothing was written.{theirs}", hint), cells=cells)
 
 
 def _conflict(found: Suggestion, notebook: Notebook, why: CollabAgentError, short: Callable[[str], str]) -> Standing:
     """The refusal, with what was changed since in the cells that the suggestion is about."""
+    meant = _meant(found, notebook)
+    if meant and all(_is_so(cell, notebook) for cell in meant):
+        return _refused(EditConflict, found, _MERGED)
     changed = {
         cell_id: diff(base, cell.source, limit=1_500)
         for cell_id, base in found.bases.items()
         if (cell := notebook.cell(cell_id)) is not None and cell.source != base
     }
     if not changed:
-        return _refused(EditConflict, found, f"cannot be merged: {why.message.removesuffix(' Nothing was written.')}")
+        state = f"cannot be merged: {why.message.removesuffix('Nothing was written.').rstrip(' .')}"
+        return _refused(EditConflict, found, state, cells=meant)
     state = f"conflicts with what was changed since in {', '.join(map(short, changed))}"
-    theirs = "\n".join(f"changed in {short(cell_id)} since:\n{text}" for cell_id, text in changed.items())
-    return Standing(state, error=EditConflict(f"{found.name} {state}. Nothing was written.\n{theirs}", "Drop it."))
+    theirs = "".join(f"\nchanged in {short(cell_id)} since:\n{text}" for cell_id, text in changed.items())
+    return _refused(EditConflict, found, state, theirs, meant)
 
 
-# What it would look like.
+def _is_so(meant: CellPreview, notebook: Notebook) -> bool:
+    now = notebook.cell(meant.cell)
+    return not meant.notes and meant.before is not None and now is not None and now.source == meant.after
 
 
-@dataclass(slots=True)
-class CellPreview:
-    """One cell that a plan touches.  ``before`` None: it is new; ``after`` None: it goes."""
+@dataclass(frozen=True, slots=True)
+class _AsItWas:
+    """The notebook now, with the texts that a suggestion was made on, and with the cells that are gone."""
 
-    cell: str
-    type: CellType
-    before: str | None
-    after: str | None
-    number: int | None
-    """Its place on the page now, 1 is the first; None for a new one."""
-    behind: str | None = None
-    """A new cell: the id of the cell above it."""
-    notes: list[str] = field(default_factory=list)
-    """What else is done to it: ``moved``, ``made markdown``, ``outputs cleared``."""
+    view: NotebookView
+
+    def cell(self, cell_id: str) -> CellView | None:
+        """See ``Notebook``."""
+        return next((cell for cell in self.view.cells if cell.id == cell_id), None)
 
 
-def preview(plan: Plan, notebook: Notebook) -> list[CellPreview]:
-    """What a plan would do to the notebook as it is now, cell by cell, in the order in which they are touched."""
-    order = [cell.id for cell in notebook.view.cells]
-    numbers = {cell_id: at + 1 for at, cell_id in enumerate(order)}
-    found: dict[str, CellPreview] = {}
-    for step in plan.steps:
-        if isinstance(step, st.InsertCell):
-            order.insert(step.index, step.cell)
-            found[step.cell] = CellPreview(step.cell, step.type, None, step.source, None)
-            continue
-        if step.cell not in found:
-            cell = notebook.cell(step.cell)
-            assert cell is not None
-            found[step.cell] = CellPreview(step.cell, cell.type, cell.source, cell.source, numbers[step.cell])
-        _carry_out(step, found[step.cell], order)
-    for place, cell_id in enumerate(order):
-        if cell_id in found and found[cell_id].before is None:
-            found[cell_id].behind = order[place - 1] if place else None
-    return list(found.values())
-
-
-def _carry_out(step: st.Step, shown: CellPreview, order: list[str]) -> None:
-    match step:
-        case st.SpliceSource(_, splices):
-            shown.after = apply(shown.after or "", splices)
-        case st.DeleteCell(cell):
-            order.remove(cell)
-            shown.after = None
-        case st.MoveCell(cell, index):
-            order.remove(cell)
-            order.insert(index, cell)
-            shown.notes.append("moved" if index == 0 else f"moved to place {index + 1}")
-        case st.RetypeCell(_, type_):
-            shown.notes.append(f"made {type_}")
-        case st.ClearCell():
-            shown.notes.append("outputs cleared")
+def _meant(found: Suggestion, notebook: Notebook) -> Sequence[CellPreview]:
+    """What was meant, as far as it can be shown without the notebook of that time."""
+    view, bases = notebook.view, found.bases
+    cells = [replace(cell, source=bases.get(cell.id, cell.source)) for cell in view.cells]
+    here = {cell.id for cell in cells}
+    cells += [CellView(cell_id, "code", bases.get(cell_id, "")) for cell_id in found.cells if cell_id not in here]
+    was = _AsItWas(replace(view, cells=tuple(cells)))
+    try:
+        return preview(_plan(found, was), was)
+    except CollabAgentError:
+        return ()
 
 
 def ago(seconds: float) -> str:
@@ -363,7 +349,8 @@ def _text(value: Any) -> str:
 
 def _edit(value: Any) -> dict[str, Any]:
     edit = dict(value)
-    edit["op"] = _text(edit["op"])
+    if edit["op"] not in _OPS:
+        raise ValueError(f"{edit['op']!r} cannot be suggested")
     for key in ("cell", "after", "before"):
         if key in edit:
             _text(edit[key])

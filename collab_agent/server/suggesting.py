@@ -9,7 +9,8 @@ from functools import partial
 from ..notebook.budget import clip_lines, query
 from ..notebook.difftext import diff
 from ..notebook.plain import count, cut, inline, visible
-from ..notebook.suggestion import CellPreview, ago
+from ..notebook.preview import CellPreview
+from ..notebook.suggestion import ago
 from ..peer import NotebookPeer
 from ..suggestions import Shown
 
@@ -24,7 +25,7 @@ def made(peer: NotebookPeer, shown: Shown, budget: int) -> str:
     command = f"collab-agent suggestions {inline(peer.view.path or peer.path, 200)}"
     lines = [
         f'suggested, not written: {one.id} "{one.title}". The notebook is as it was. Merging it would do this:',
-        *_cells(peer, shown.cells),
+        *_cells(peer, shown.standing.cells),
         f"Tell the human: they merge or drop it with `{command}` in a terminal. The line "
         '"since your last call:" will tell you what became of it; until then do not make these edits yourself.',
     ]
@@ -38,13 +39,17 @@ def listing(peer: NotebookPeer, found: Sequence[Shown], offset: int, limit: int 
         return "no open suggestions" if not found else f"there are {count(len(found), 'open suggestion')}"
     share = max(budget // len(page) - 1, _LEAST_CHARS)
     lines: list[str] = []
+    if any(shown.standing.plan is None for shown in page):
+        lines.append(
+            "Those that cannot be merged stay until the human drops them; suggest anew on the text as it is now."
+        )
     for at, shown in enumerate(page, offset):
         one, now = shown.suggestion, shown.standing
         by = "you" if one.by == peer.identity.name else one.by
         part = [f'{one.id} "{one.title}" by {by}, {ago(time.time() - one.at)}: {now.state}']
         if now.error is not None:
-            part += now.error.message.partition("\n")[2].splitlines()
-        part += _cells(peer, shown.cells)
+            part += [*now.error.message.splitlines()[1:], "what it was meant to do:"]
+        part += _cells(peer, now.cells)
         whole = query("suggestions", offset=at, limit=1)
         lines += clip_lines(part, share, partial(_same, whole)).splitlines()
     return clip_lines(lines, budget, partial(_same, query("suggestions", offset=offset + 1, limit=1)))
@@ -59,7 +64,7 @@ def _cells(peer: NotebookPeer, cells: Sequence[CellPreview]) -> list[str]:
     for cell in cells:
         name = peer.seen.short(cell.cell, peer.view) if cell.before is not None else ""
         if cell.before is None:
-            above = "at the top" if cell.behind is None else f"behind {_behind(peer, cells, cell.behind)}"
+            above = "at the top" if cell.above is None else f"after {_above(peer, cells, cell.above)}"
             lines.append(f"new {cell.type} cell {above}:")
             lines += _whole("+", cell.after or "")
         elif cell.after is None:
@@ -72,7 +77,7 @@ def _cells(peer: NotebookPeer, cells: Sequence[CellPreview]) -> list[str]:
     return lines
 
 
-def _behind(peer: NotebookPeer, cells: Sequence[CellPreview], above: str) -> str:
+def _above(peer: NotebookPeer, cells: Sequence[CellPreview], above: str) -> str:
     """How the cell above a new one is named: it may be new itself."""
     new = any(cell.cell == above and cell.before is None for cell in cells)
     return "that" if new else peer.seen.short(above, peer.view)

@@ -114,20 +114,19 @@ async def test_one_key_decides_each_on_a_terminal(
     path = await notebook([LOOP])
     await suggest(mcp_agent, path, ("Sum up", REWRITE), ("Check", CHECK), ("Later", {"op": "insert", "source": "late"}))
     async with Human.join_server(jupyter, path) as ada, terminal(env, path) as shell:
-        first = await shell.shows(QUESTION)
+        first = await shell.shows("[s]kip")
         assert '"Sum up" by Goose, just now' in first
         assert "applies cleanly" in first
         assert "\x1b[36mcell #1 (code)\x1b[0m" in first
         assert "\x1b[31m-total = 0\x1b[0m" in first
         assert "\x1b[32m+total = sum(items)\x1b[0m" in first
         assert " print(total)" in first
-        shell._read = 0
         await shell.press("m")
         await shell.shows(f"merged into {path}")
         await ada.wait_for(lambda: ada.sources() == [BETTER])
 
         second = await shell.shows("[s]kip")
-        assert "new code cell behind cell #1" in second
+        assert "new code cell after cell #1" in second
         assert "+check()<U+001B>[2J" in second  # a notebook's text gives the terminal no commands
         await shell.press("\x1b[D")  # an arrow key ends in D, which is no answer
         await shell.press("mm")  # nor is what was pressed twice
@@ -140,7 +139,6 @@ async def test_one_key_decides_each_on_a_terminal(
         assert 'suggestion "Sum up" was merged by ada; suggestion "Check" was dropped by ada' in heard
         await fence(mcp_agent, ada)
         assert ada.sources()[:-1] == [BETTER]
-        assert "1. " not in ada.sources()
     assert '"Later"' in (await mcp_agent.query("suggestions")).text
 
 
