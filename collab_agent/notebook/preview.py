@@ -46,7 +46,8 @@ def preview(plan: Plan, notebook: Notebook) -> Sequence[CellPreview]:
             found[cell_id].above = above
             at, behind = (-1, 0) if above is None else places[above]
             places[cell_id] = at, behind + 1
-    return sorted(found.values(), key=lambda cell: places[cell.cell])
+    stays = [cell for cell in found.values() if cell.before is not None or cell.after is not None]
+    return sorted(stays, key=lambda cell: places[cell.cell])
 
 
 def _carry_out(step: st.Step, shown: CellPreview, order: list[str]) -> None:
