@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import anyio
 
 from .authorship import Authorship
 from .config import Limits
-from .notebook.changes import Author
+from .notebook.changes import SOMEBODY, Author
 from .notebook.courtesy import Keystrokes
 from .notebook.model import PeerView
 from .room.positions import character_of
@@ -47,7 +47,7 @@ class People:
         self._room = room
         self._limits = limits
         self._joined_at = float("-inf")
-        self._typed: dict[str, tuple[float, str]] = {}
+        self._typed: dict[str, tuple[float, tuple[int, ...]]] = {}
         self._authorship = Authorship(room)
         self._seats: dict[int, _Seat] = {}
         self.keystrokes = Keystrokes(limits.line_quiet_s)
@@ -113,13 +113,10 @@ class People:
             for client in by.get(cell_id, ()):
                 self._seats[client] = replace(self._seats.get(client, _Seat(now)), active=now)
         for cell_id in change.edited:
-            authors = {client: self._authorship.author(client) for client in by[cell_id]}
-            if authors and all(author.is_agent or author.is_disk for author in authors.values()):
-                continue
-            who = " and ".join(dict.fromkeys(author.name for author in authors.values())) or "somebody"
-            self._typed[cell_id] = (now, who)
+            self._typed[cell_id] = (now, by[cell_id])
             before, after = change.before.get(cell_id), self._room.replica.cell(cell_id)
-            if before is not None and after is not None:
+            who = self._typists(by[cell_id])
+            if who and before is not None and after is not None:
                 self.keystrokes.note(cell_id, who, before.source, after.source, now)
         return by
 
@@ -147,12 +144,17 @@ class People:
         for name, is_agent, cell in self.carets():
             if not is_agent and cell == cell_id:
                 return f"{name}'s caret is in it"
-        when, who = self._typed.get(cell_id, (float("-inf"), ""))
-        ago = anyio.current_time() - when
-        if ago < self._limits.typing_s:
+        when, clients = self._typed.get(cell_id, (float("-inf"), ()))
+        ago, who = anyio.current_time() - when, self._typists(clients)
+        if ago < self._limits.typing_s and who:
             return f"{who} typed in it {ago:.0f} s ago"
         cell_now = self._room.replica.cell(cell_id)
         return "it is running" if cell_now is not None and cell_now.running else ""
+
+    def _typists(self, clients: Sequence[int]) -> str:
+        """The names of those who are not known to be agents, or the file on disk; empty if all are."""
+        authors = [self.author(client) for client in clients] or [SOMEBODY]
+        return " and ".join(dict.fromkeys(a.name for a in authors if not a.is_agent and not a.is_disk))
 
     def _states(self) -> dict[int, State]:
         return self._room.protocol.presence.others if self._room.connected else {}
