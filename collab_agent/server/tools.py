@@ -6,7 +6,7 @@ something are serialised per notebook; waiting for a run holds nobody up.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -64,18 +64,16 @@ class Tools:
 
     async def _closing(self, given: Mapping[str, Any]) -> str:
         """The closing line: what became of the agent's suggestions, then what others did."""
-        from ..notebook.plain import cut
+        from ..notebook.plain import inline
 
-        told, path = self._since(given), given.get("notebook_path")
-        try:
-            peer = self._agent.get(path if isinstance(path, str) else None)
-        except CollabAgentError:
-            return told
-        decided = await self._agent.suggestions(peer).news()
-        parts = [*decided, *filter(None, [told.removeprefix("since your last call: ")])]
-        return cut(f"since your last call: {'; '.join(parts)}", SINCE_CHARS) if parts else ""
+        meant, decided = given.get("notebook_path"), []
+        for path in self._agent.open_paths:
+            where = "" if meant == path or len(self._agent.open_paths) == 1 else f"in {inline(path, 80)}: "
+            with suppress(CollabAgentError):  # left meanwhile
+                decided += [where + each for each in await self._agent.suggestions(self._agent.get(path)).news()]
+        return self._since(given, decided)
 
-    def _since(self, given: Mapping[str, Any]) -> str:
+    def _since(self, given: Mapping[str, Any], decided: Sequence[str]) -> str:
         """What others did since the last call, in one line: where the call was meant, then in other open notebooks."""
         from ..notebook.plain import cut, inline
         from . import others
@@ -85,7 +83,7 @@ class Tools:
             meant = self._agent.get(path if isinstance(path, str) else None)
         except CollabAgentError:
             meant = None
-        told, self._parting = self._parting, []
+        told, self._parting = [*decided, *self._parting], []
         peers = [self._agent.get(path) for path in self._agent.open_paths]
         for peer in sorted(peers, key=lambda peer: peer is not meant):
             where = "" if peer is meant else f"in {inline(peer.path, 80)}: "

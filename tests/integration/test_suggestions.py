@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
+from anyio.abc import ByteStream, SocketAttribute
 
 from collab_agent.config import Limits, Server
 from collab_agent.errors import CellInUse, CellNotFound, CollabAgentError, EditConflict
 from collab_agent.jupyter.api import JupyterApi
 from collab_agent.jupyter.forks import Fork
 from collab_agent.notebook.suggestion import from_json
+from collab_agent.policy import Policy
 from collab_agent.review import Reviewer
 from collab_agent.room.channel import Channel, websocket_channel
 from collab_agent.shelf import Kept
 from collab_agent.testing import Human
 
-from .conftest import McpAgent, Notebook, fence, mcp_agent_on, unwritten
+from .conftest import McpAgent, Notebook, Rest, fence, mcp_agent_on, unwritten
 
 LOOP = """\
 total = 0
@@ -102,8 +107,6 @@ async def test_the_fork_holds_the_edits_and_what_the_extension_reads(
 
     async with Human.join(channel, "Reader") as reader:
         assert reader.sources() == [BETTER, "done = True"]
-    import json
-
     said = json.loads(fork.description)
     assert fork.title == "Sum up"
     assert said["cellId"] == mcp_agent.peer().view.cells[0].id
@@ -182,6 +185,107 @@ async def test_of_two_who_decide_at_once_one_does(
         assert (len(merged), len(refused)) == (1, 3), (merged, refused)
         await fence(mcp_agent, ada)
         assert ada.sources()[:-1] == [LOOP, "check()"]
+
+
+async def test_what_is_refused_at_the_last_moment_is_put_back(
+    mcp_agent: McpAgent, jupyter: Server, notebook: Notebook
+) -> None:
+    path = await notebook([LOOP])
+    await suggested(mcp_agent, path, REWRITE)
+    async with Human.join_server(jupyter, path) as ada, gate_to(jupyter) as gate, JupyterApi(gate.server) as slow:
+        async with reviewing(slow, path) as reviewer:
+            kept = await only(reviewer)
+
+            async def interfere() -> None:
+                await gate.held.wait()  # the fork is gone, and the reviewer is about to learn that it may write
+                await ada.type(0, " * 2", at=LOOP.index("\nprint"))
+                await mcp_agent.sees(ada)
+                while (await reviewer_sources(reviewer)) != ada.sources():
+                    await anyio.sleep(0)
+                gate.opened.set()
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(interfere)
+                with pytest.raises(EditConflict, match="changed since in cell #1"):
+                    await reviewer.merge(kept)
+            again = await only(reviewer)
+            assert (again.suggestion, again.fork == kept.fork) == (kept.suggestion, False)
+            assert "Sum up" not in (await mcp_agent.query()).since  # it is as open as before
+        assert "conflicts" in (await mcp_agent.query("suggestions")).body
+        await fence(mcp_agent, ada)
+        assert "total += item * 2" in ada.source(0)
+
+
+async def reviewer_sources(reviewer: Reviewer) -> list[str]:
+    """What the reviewer has of the notebook, after a moment for more to come."""
+    await anyio.lowlevel.checkpoint()
+    return [cell.source for cell in reviewer.document.view.cells]
+
+
+class Gate:
+    """A proxy that holds back the answer to the deletion of a fork: ``held`` when it has, until ``opened``."""
+
+    def __init__(self, target: Server, port: int) -> None:
+        self.server = replace(target, url=f"http://127.0.0.1:{port}/")
+        self.held = anyio.Event()
+        self.opened = anyio.Event()
+        self._port = int(target.url.rstrip("/").rpartition(":")[2])
+
+    async def handle(self, client: ByteStream) -> None:
+        """Forward one connection both ways."""
+        async with (
+            client,
+            await anyio.connect_tcp("127.0.0.1", self._port) as server,
+            anyio.create_task_group() as both,
+        ):
+            deleting = anyio.Event()
+            both.start_soon(self._pump, client, server, deleting, True)
+            await self._pump(server, client, deleting, False)
+            both.cancel_scope.cancel()
+
+    async def _pump(self, source: ByteStream, sink: ByteStream, deleting: anyio.Event, asks: bool) -> None:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            while True:
+                data = await source.receive()
+                if asks and data.startswith(b"DELETE "):
+                    deleting.set()
+                elif not asks and deleting.is_set():
+                    self.held.set()
+                    await self.opened.wait()
+                await sink.send(data)
+
+
+@asynccontextmanager
+async def gate_to(target: Server) -> AsyncIterator[Gate]:
+    """A gate in front of a server for the length of the block."""
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        gate = Gate(target, listener.extra(SocketAttribute.local_port))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, gate.handle)
+            yield gate
+            tasks.cancel_scope.cancel()
+
+
+async def test_an_agent_that_may_only_read_suggests_nothing(
+    jupyter: Server, notebook: Notebook, api: JupyterApi
+) -> None:
+    path = await notebook([LOOP])
+    async with mcp_agent_on(jupyter, policy=Policy(read_only=True)) as goose:
+        await goose.setup(path)
+        await goose.edit_refused({"op": "insert", "source": "x"}, suggest="Title")
+    assert await forks(api, path) == ()
+
+
+async def test_a_renamed_notebook_keeps_its_suggestions(
+    mcp_agent: McpAgent, notebook: Notebook, api: JupyterApi, page: Rest
+) -> None:
+    path = await notebook([LOOP])
+    await suggested(mcp_agent, path, REWRITE)
+    await page.send("PATCH", f"api/contents/{path}", json={"path": f"renamed-{path}"})
+    async with reviewing(api, f"renamed-{path}") as reviewer:
+        await reviewer.merge(await only(reviewer))
+    await mcp_agent.hears(lambda: mcp_agent.peer().view.cells[0].source == BETTER)
+    assert 'suggestion "Sum up" was merged by Ada' in (await mcp_agent.query()).since
 
 
 async def test_a_cell_that_is_gone_is_told_and_nothing_is_written(
