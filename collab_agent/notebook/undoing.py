@@ -56,8 +56,7 @@ class Undoing:
 
         The log is not changed: ``log.turned(plan.turn)`` does that, once the plan is written.
         """
-        self._edit = edit
-        self._sheet = Sheet(self.notebook)
+        self._begin(edit)
         heads = []
         for call in log.last(edit.op, edit.steps, edit.where, self._short):
             self._take_back(call)
@@ -69,6 +68,20 @@ class Undoing:
             self._note(f"runs are not {edit.op}ne: outputs, and the kernel's variables, stay as they are")
         lines, turn = (*heads, *self._notes), Turn(edit.op, tuple(self._inverses))
         return Plan(tuple(self._steps), tuple(self._done), self._before, self._wanted, code, lines, turn)
+
+    def bring_back(self, edit: Edit, change: CallRecord) -> Plan:
+        """Plan to bring cells from ``after`` to ``before`` that no undo is about: what a server has lost.
+
+        What is planned is a call of its own, which can be undone.  Errors as of ``plan``.
+        """
+        self._begin(edit)
+        self._take_back(change)
+        code = self._code()
+        return Plan(tuple(self._steps), tuple(self._done), self._before, self._wanted, code, tuple(self._notes))
+
+    def _begin(self, edit: Edit) -> None:
+        self._edit = edit
+        self._sheet = Sheet(self.notebook)
 
     def _take_back(self, call: CallRecord) -> None:
         self._call = call
