@@ -182,7 +182,8 @@ class Planner:
         if edit.before:
             return order.index(self._living(edit.before))
         anchor = self._living(edit.after or "last")
-        return order.index(self._behind.get(anchor, anchor)) + 1
+        behind = self._behind.get(anchor, anchor)
+        return order.index(behind if behind in order else anchor) + 1
 
     def _living(self, ref: str) -> str:
         cell_id = resolve(ref, self._view, self.seen, self.peers)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import accumulate
@@ -69,8 +69,17 @@ def apply(text: str, splices: Iterable[Splice]) -> str:
     return "".join(parts)
 
 
-def diff(before: str, after: str) -> Splices:
-    """Splices that turn ``before`` into ``after``: changed lines first, then the changed words in them."""
+def words(block: Splice, text: str) -> list[Splice]:
+    """A changed run of lines, narrowed to the words that changed in it."""
+    old, new = _TOKEN.findall(text[block.start : block.stop]), _TOKEN.findall(block.insert)
+    return [Splice(block.start + s.start, block.start + s.stop, s.insert) for s in _blocks(old, new)]
+
+
+def diff(before: str, after: str, *, refine: Callable[[Splice, str], Iterable[Splice]] = words) -> Splices:
+    """Splices that turn ``before`` into ``after``: changed lines first, then the changed words in them.
+
+    ``refine`` narrows a changed run of lines, as a splice of the text it is given.
+    """
     if before == after:
         return ()
     trimmed = _trim(Splice(0, len(before), after), before)
@@ -85,7 +94,7 @@ def diff(before: str, after: str) -> Splices:
     found: list[Splice] = []
     for block in _blocks(before[head:tail].splitlines(True), after[head:after_tail].splitlines(True)):
         shifted = Splice(head + block.start, head + block.stop, block.insert)
-        found += _refine(shifted, before)
+        found += refine(shifted, before)
     return normalise(found, before)
 
 
@@ -253,9 +262,3 @@ def _anchors(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int]]:
         chain.append(pairs[index])
         index = before[index]
     return chain[::-1]
-
-
-def _refine(block: Splice, text: str) -> list[Splice]:
-    """A changed run of lines, narrowed to the words that changed in it."""
-    old, new = _TOKEN.findall(text[block.start : block.stop]), _TOKEN.findall(block.insert)
-    return [Splice(block.start + s.start, block.start + s.stop, s.insert) for s in _blocks(old, new)]

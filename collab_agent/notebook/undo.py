@@ -34,7 +34,7 @@ class CallRecord:
     """One call of the agent's, or the undoing of one.
 
     ``done``: what the call did, as it was told.  ``order``: the ids of all cells before it, if it changed the list of
-    cells.  ``moved``: the cells that it meant to move.  ``shown``: the texts that the agent had been shown of cells that
+    cells.  ``moved``: the cells that it meant to move.  ``shown``: the texts that the agent was shown of cells that
     went away.
     """
 

@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import accumulate
 
-from .splice import Splice, Splices, diff, normalise
+from .splice import Splice, Splices, diff, normalise, words
 
 _MOST_PAIRS = 250_000
-"""Words longer than this (characters of one, times characters of the other) are not compared by characters."""
+"""What is longer than this (characters of one, times characters of the other) is not compared by characters."""
+_SAME = 0.9
+"""The part of some lines that must still be there to call them the same lines, with something typed into them."""
 _ALIKE = 2 / 3
-"""The part of a changed word that must still be there to call it the same word, with something typed into it."""
+"""As ``_SAME``, for words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +63,31 @@ def unravel(after: str, before: str, now: str) -> Unravelled:
 
 
 def closely(before: str, after: str) -> Splices:
-    """As ``diff``, down to the characters of a word that is still much the same."""
-    found: list[Splice] = []
-    for splice in diff(before, after):
-        found += _letters(splice, before[splice.start : splice.stop])
-    return normalise(found, before)
+    """As ``diff``, down to the characters of what is still much the same."""
+    return diff(before, after, refine=_narrowed)
 
 
-def _letters(splice: Splice, old: str) -> list[Splice]:
-    new = splice.insert
+def _narrowed(block: Splice, text: str) -> list[Splice]:
+    """A changed run of lines, narrowed to characters where they have but been typed into, else to words and these."""
+    typed_into = _letters(block, text, _SAME)
+    if typed_into is not None:
+        return typed_into
+    return [part for word in words(block, text) for part in _letters(word, text, _ALIKE) or [word]]
+
+
+def _letters(splice: Splice, text: str, part: float) -> list[Splice] | None:
+    """A splice narrowed to characters; None where less than this ``part`` of the old text is there, or it is in shreds.
+
+    Shreds: any two texts have letters in common, and a few of them within a longer new text mean nothing.
+    """
+    old, new = text[splice.start : splice.stop], splice.insert
     if not old or not new or len(old) * len(new) > _MOST_PAIRS:
-        return [splice]
+        return None
     found = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    alike = sum(i2 - i1 for tag, i1, i2, _, _ in found if tag == "equal")
-    if alike < _ALIKE * len(old):
-        return [splice]
+    equal = [i2 - i1 for tag, i1, i2, _, _ in found if tag == "equal"]
+    alike = sum(equal)
+    if alike < part * len(old) or alike < 2 * len(equal) or 4 * alike < len(new):
+        return None
     return [Splice(splice.start + i1, splice.start + i2, new[j1:j2]) for tag, i1, i2, j1, j2 in found if tag != "equal"]
 
 
