@@ -92,7 +92,9 @@ class People:
     def heard(self, change: PresenceChange) -> None:
         """Somebody came, moved, renewed or went.  Only a caret that stands elsewhere now is an activity."""
         now, states = anyio.current_time(), self._states()
-        for client in (change.added | change.updated) & states.keys():
+        said = (change.added | change.updated) & states.keys()
+        self._authorship.learn([peer_view(client, states[client], lambda _cursor: NOWHERE) for client in said])
+        for client in said:
             cursor, known = primary_cursor(states[client]), self._seats.get(client, _Seat(now))
             place = self._place(cursor)
             # Others' edits move a caret, too: then it stands where it stood, by its neighbours or by its number.
