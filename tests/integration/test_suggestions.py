@@ -200,8 +200,8 @@ async def test_what_is_refused_at_the_last_moment_is_put_back(
                 await gate.held.wait()  # the fork is gone, and the reviewer is about to learn that it may write
                 await ada.type(0, " * 2", at=LOOP.index("\nprint"))
                 await mcp_agent.sees(ada)
-                while (await reviewer_sources(reviewer)) != ada.sources():
-                    await anyio.sleep(0)
+                while [cell.source for cell in reviewer.document.view.cells] != ada.sources():
+                    await anyio.lowlevel.checkpoint()
                 gate.opened.set()
 
             async with anyio.create_task_group() as tasks:
@@ -214,12 +214,6 @@ async def test_what_is_refused_at_the_last_moment_is_put_back(
         assert "conflicts" in (await mcp_agent.query("suggestions")).body
         await fence(mcp_agent, ada)
         assert "total += item * 2" in ada.source(0)
-
-
-async def reviewer_sources(reviewer: Reviewer) -> list[str]:
-    """What the reviewer has of the notebook, after a moment for more to come."""
-    await anyio.lowlevel.checkpoint()
-    return [cell.source for cell in reviewer.document.view.cells]
 
 
 class Gate:
