@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from time import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import anyio
@@ -19,6 +20,7 @@ from .errors import CollabAgentError, TargetError, sole_cause
 if TYPE_CHECKING:
     from .host import Panel
     from .jupyter.api import JupyterApi
+    from .nameplate import Nameplate
     from .peer import NotebookPeer
     from .suggestions import Suggestions
 
@@ -38,22 +40,25 @@ class Agent:
         self._stack = stack
         self._lock = anyio.Lock()
         self._api: JupyterApi | None = None
-        self._identity: Identity | None = None
+        self._nameplate: Nameplate | None = None
         self._panel: _Open[Panel] | None = None
         self._open: dict[str, _Open[NotebookPeer]] = {}
         self._suggestions: dict[str, Suggestions] = {}
 
     @property
-    def identity(self) -> Identity:
-        """How this agent appears on the page, the same for its whole life."""
-        if self._identity is None:
+    def nameplate(self) -> Nameplate:
+        """How this agent appears on the page: in all notebooks under the same name, for its whole life if it can be."""
+        if self._nameplate is None:
             import secrets
 
+            from .nameplate import Nameplate
+
             name = self.settings.name or self.client_name
-            self._identity = Identity.named(name, f"collab-agent-{secrets.token_hex(4)}")
+            identity = Identity.named(name, f"collab-agent-{secrets.token_hex(4)}")
             if label := self.settings.policy.label:
-                self._identity = replace(self._identity, name=f"{self._identity.name} ({label})")
-        return self._identity
+                identity = replace(identity, name=f"{identity.name} ({label})")
+            self._nameplate = Nameplate(replace(identity, since=time()))
+        return self._nameplate
 
     async def api(self) -> JupyterApi:
         """The server's REST interface; finds or starts the server on first use."""
@@ -83,11 +88,11 @@ class Agent:
             api = await self._connected()
             if not settings.policy.read_only:
                 await api.create_notebook(path, kernel)
-            host, trust = JupyterHost(api, path, self.identity), settings.trust_outputs
+            host, trust = JupyterHost(api, path, self.nameplate), settings.trust_outputs
             peer = NotebookPeer(
                 host,
                 path,
-                self.identity,
+                self.nameplate,
                 settings.limits,
                 trust_outputs=trust,
                 policy=settings.policy,
@@ -97,7 +102,7 @@ class Agent:
             await self._start(opened.run)
             try:
                 if self._panel is None:
-                    panel = _Open(Panel(api, self.identity, self.settings.limits))
+                    panel = _Open(Panel(api, self.nameplate, self.settings.limits))
                     await self._start(panel.run)
                     self._panel = panel
             except BaseException:

@@ -6,10 +6,14 @@ Nothing here reads the environment: ``cli.py`` does, and builds a ``Settings``.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .policy import Policy
+
+_LABEL = re.compile(r"(.*?)((?: \([^()]*\))?)", re.DOTALL)
+"""A name, and what it says of its bearer in brackets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class Identity:
     color: str
     """A CSS colour, by preference one of the page's own, which follow the human's theme."""
     initials: str
+    since: float = 0.0
+    """Since when the peer is there, in seconds since 1970: of two agents with one name the later one gets a number."""
 
     @property
     def badge_color(self) -> str:
@@ -61,6 +67,13 @@ class Identity:
         clean = " ".join(name.split())[:40].rstrip() or "Agent"
         return cls(clean, username or f"collab-agent-{_slug(clean)}", color_of(clean), initials_of(clean))
 
+    def numbered(self, number: int) -> Identity:
+        """The same peer in another colour, called ``Goose 2`` instead of ``Goose``; a label in brackets stays last."""
+        parts = _LABEL.fullmatch(self.name)
+        bare, label = parts.groups() if parts is not None else (self.name, "")
+        name = f"{bare[: 39 - len(str(number))].rstrip()} {number}"
+        return replace(self, name=name + label, color=color_of(bare, number - 1), initials=initials_of(name))
+
 
 def _slug(name: str) -> str:
     return "".join(c if c.isalnum() and c.isascii() else "-" for c in name.lower()).strip("-") or "agent"
@@ -74,9 +87,12 @@ def initials_of(name: str) -> str:
     return (words[0][0] + (words[-1][0] if len(words) > 1 else "")).upper()
 
 
-def color_of(name: str) -> str:
-    """A stable colour for a name: one of the seven that JupyterLab gives to people, which follow the page's theme."""
-    return f"var(--jp-collaborator-color{hashlib.sha256(name.encode()).digest()[0] % 7 + 1})"
+def color_of(name: str, further: int = 0) -> str:
+    """A stable colour for a name: one of the seven that JupyterLab gives to people, which follow the page's theme.
+
+    ``further``: so many colours further on, for another one of that name.
+    """
+    return f"var(--jp-collaborator-color{(hashlib.sha256(name.encode()).digest()[0] + further) % 7 + 1})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio.abc import TaskStatus
 
-from .config import Identity, Limits
+from .config import Limits
 from .jupyter.api import JupyterApi
+from .nameplate import Nameplate
 from .room.channel import Channel, websocket_channel
 from .room.presence import global_state
-from .room.protocol import Event
+from .room.protocol import Event, PeersChanged, Synced
 from .room.provider import RoomProvider
 
 if TYPE_CHECKING:
@@ -52,10 +53,18 @@ class Host(Protocol):
         """The notebook as the file on disk holds it now."""
 
 
+class Named(Protocol):
+    """Who has a name, which may change: an ``Identity`` or a ``Nameplate``."""
+
+    @property
+    def name(self) -> str:
+        """The name, as it is now."""
+
+
 class JupyterHost:
     """One notebook of a Jupyter server.  ``path`` is normalised and relative to the server's root."""
 
-    def __init__(self, api: JupyterApi, path: str, identity: Identity) -> None:
+    def __init__(self, api: JupyterApi, path: str, identity: Named) -> None:
         self._api = api
         self._path = path
         self._identity = identity
@@ -110,16 +119,17 @@ class JupyterHost:
 class Panel:
     """Our entry in JupyterLab's collaborators panel: one per server, for all notebooks that we have open."""
 
-    def __init__(self, api: JupyterApi, identity: Identity, limits: Limits) -> None:
+    def __init__(self, api: JupyterApi, nameplate: Nameplate, limits: Limits) -> None:
         self._api = api
-        self.identity = identity
+        self._nameplate = nameplate
         self._documents: list[str] = []
-        self._room = RoomProvider(self._connect, _ignore, limits)
+        self._room = RoomProvider(self._connect, self._on_event, limits)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Stay in the global room until cancelled."""
         self._publish()
-        await self._room.run(task_status=task_status)
+        with self._nameplate.read_by(self._publish):
+            await self._room.run(task_status=task_status)
 
     def opened(self, path: str) -> None:
         """We have opened this notebook, and work in it."""
@@ -133,7 +143,11 @@ class Panel:
 
     def _publish(self) -> None:
         current = self._documents[0] if self._documents else None
-        self._room.set_state(global_state(self.identity, sorted(self._documents), current))
+        self._room.set_state(global_state(self._nameplate.identity, sorted(self._documents), current))
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Synced | PeersChanged) and self._room.connected:
+            self._nameplate.meet(self._room.protocol.presence.others.values())
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[Channel]:
@@ -141,7 +155,3 @@ class Panel:
         url = self._api.ws_url(f"api/collaboration/room/{GLOBAL_ROOM}")
         async with websocket_channel(url, self._api.headers) as channel:
             yield channel
-
-
-def _ignore(_event: Event) -> None:
-    return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from time import time
 
 import anyio
 
@@ -14,6 +16,7 @@ from .host import JupyterHost, Panel
 from .jupyter.address import normalise_path
 from .jupyter.api import JupyterApi
 from .jupyter.discovery import configured
+from .nameplate import Nameplate
 from .peer import NotebookPeer
 
 
@@ -23,12 +26,12 @@ async def joined(
 ) -> AsyncIterator[NotebookPeer]:
     """See ``collab_agent.join``."""
     path = normalise_path(path)
-    identity = Identity.named(name, f"collab-agent-{secrets.token_hex(4)}")
+    nameplate = Nameplate(replace(Identity.named(name, f"collab-agent-{secrets.token_hex(4)}"), since=time()))
     try:
         async with JupyterApi(configured(url, token)) as api, anyio.create_task_group() as tasks:
-            panel = Panel(api, identity, Limits())
-            host = JupyterHost(api, path, identity)
-            async with NotebookPeer.joined(host, path, identity, mark_cells=mark_cells) as peer:
+            panel = Panel(api, nameplate, Limits())
+            host = JupyterHost(api, path, nameplate)
+            async with NotebookPeer.joined(host, path, nameplate, mark_cells=mark_cells) as peer:
                 panel.opened(path)
                 await tasks.start(panel.run)
                 yield peer

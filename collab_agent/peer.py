@@ -19,6 +19,7 @@ from .editing import Edited, Editor
 from .errors import CellBusy, NotACodeCell, RoomClosed, sole_cause
 from .host import Host
 from .kernel_holder import KernelHolder
+from .nameplate import Nameplate
 from .news import News
 from .notebook.aside import split_value
 from .notebook.changes import Change
@@ -50,7 +51,7 @@ class NotebookPeer:
         self,
         host: Host,
         path: str,
-        identity: Identity,
+        identity: Identity | Nameplate,
         limits: Limits | None = None,
         *,
         trust_outputs: bool = True,
@@ -59,7 +60,7 @@ class NotebookPeer:
     ) -> None:
         self.path = path
         self._policy = policy or Policy()
-        self.identity = identity
+        self._nameplate = identity if isinstance(identity, Nameplate) else Nameplate(identity)
         self.limits = limits or Limits()
         self.seen = Seen()
         self.lock = anyio.Lock()
@@ -71,7 +72,7 @@ class NotebookPeer:
         self._tasks: TaskGroup | None = None
         self._room_scope = anyio.CancelScope(shield=True)
         self._saver = Saver(self._room, host, self.limits)
-        self._appearance = Appearance(self._room, identity, self.limits)
+        self._appearance = Appearance(self._room, self._nameplate, self.limits)
         self._editor = Editor(
             self._room,
             self.seen,
@@ -102,7 +103,13 @@ class NotebookPeer:
     @classmethod
     @asynccontextmanager
     async def joined(
-        cls, host: Host, path: str, identity: Identity, limits: Limits | None = None, *, mark_cells: bool = False
+        cls,
+        host: Host,
+        path: str,
+        identity: Identity | Nameplate,
+        limits: Limits | None = None,
+        *,
+        mark_cells: bool = False,
     ) -> AsyncIterator[NotebookPeer]:
         """A peer that is in the room; leaving the block leaves the room, visibly and at once."""
         peer = cls(host, path, identity, limits, mark_cells=mark_cells)
@@ -116,6 +123,10 @@ class NotebookPeer:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Join the room and stay until cancelled; ready when joined."""
+        with self._nameplate.read_by(self._renamed):
+            await self._stay(task_status)
+
+    async def _stay(self, task_status: TaskStatus[None]) -> None:
         async with anyio.create_task_group() as room_tasks:
             try:
                 self._appearance.arrive()
@@ -135,11 +146,21 @@ class NotebookPeer:
                     await self._saver.save_quietly()
                 self._room_scope.cancel()
 
+    def _renamed(self) -> None:
+        self._appearance.renamed()
+        if self._kernel.client is not None:
+            self._kernel.client.sign_as(self.identity.name)
+
     async def _run_room(self, *, task_status: TaskStatus[None]) -> None:
         with self._room_scope:
             await self._room.run(task_status=task_status)
 
     # Reading.
+
+    @property
+    def identity(self) -> Identity:
+        """How this agent appears on the page now."""
+        return self._nameplate.identity
 
     @property
     def _path_now(self) -> str:
@@ -247,7 +268,9 @@ class NotebookPeer:
             raise RoomClosed("The notebook is not open.", "Call setup_notebook first.")
         self._policy.check_run(self._path_now)
         spec = kernel or self._room.replica.kernelspec
-        return await self._kernel.ensure(self._tasks, spec, human_here=self.people.humans_here)
+        client = await self._kernel.ensure(self._tasks, spec, human_here=self.people.humans_here)
+        client.sign_as(self.identity.name)
+        return client
 
     async def restart_kernel(self) -> None:
         """Restart the kernel; ``CellBusy`` while somebody else's code runs."""
@@ -279,6 +302,8 @@ class NotebookPeer:
     # Events.
 
     def _on_event(self, event: Event) -> None:
+        if isinstance(event, Synced | PeersChanged) and self._room.connected:
+            self._nameplate.meet(self._room.protocol.presence.others.values())
         match event:
             case Synced():
                 self.people.joined()

@@ -98,7 +98,7 @@ class KernelClient:
                 client._mark()
                 tasks.start_soon(client._receive_all)
                 tasks.start_soon(client._nudge)
-                tasks.start_soon(client._go_direct, server, username)
+                tasks.start_soon(client._go_direct, server)
                 try:
                     with anyio.move_on_after(_MARKER_S):
                         while client._marker is not None:
@@ -176,6 +176,10 @@ class KernelClient:
     def on_others(self, listener: Callable[[Message], None]) -> None:
         """Call ``listener`` for each iopub message that no execution of this client has caused."""
         self._dispatcher.on_others(listener)
+
+    def sign_as(self, username: str) -> None:
+        """What others see in the headers of requests from now on."""
+        self._routes.sign_as(username)
 
     def send(self, channel: Channel, msg_type: str, content: Mapping[str, Any]) -> None:
         """Send a message that has no reply.  ``KernelDied``: there is no kernel."""
@@ -328,11 +332,11 @@ class KernelClient:
             self._pass_marker(self._marker)
         self._switch()
 
-    async def _go_direct(self, server: Server, username: str) -> None:
+    async def _go_direct(self, server: Server) -> None:
         """Try to reach the own sockets of each process of the kernel, one after the other."""
         while True:
             await self._until_released()
-            await self._routes.hold_direct(server, self.kernel_id, username, self._take, self._switch, self._until_free)
+            await self._routes.hold_direct(server, self.kernel_id, self._take, self._switch, self._until_free)
 
     async def _until_free(self) -> None:
         while self._is_foreign_busy() or self._dispatcher.pending:

@@ -29,6 +29,15 @@ class MessageFactory:
         return cls(await run_sync(_make_session, username))
 
     @property
+    def username(self) -> str:
+        """What others see in the headers."""
+        return str(self._session.username)
+
+    @username.setter
+    def username(self, name: str) -> None:
+        self._session.username = name
+
+    @property
     def session_id(self) -> str:
         return str(self._session.session)
 

@@ -71,6 +71,12 @@ class Routes:
         if self._direct is not None:
             self.active, self.settled = self._direct, True
 
+    def sign_as(self, username: str) -> None:
+        """What others see in the headers of requests from now on."""
+        for route in (self._link, self._direct):
+            if route is not None:
+                route.messages.username = username
+
     def lose_process(self) -> None:
         """The kernel's process has gone away, and its sockets with it."""
         self.active, self._direct, self.settled = self._link, None, False
@@ -80,7 +86,6 @@ class Routes:
         self,
         server: Server,
         kernel_id: str,
-        username: str,
         received: Callable[[Message, Route], None],
         changed: Callable[[], None],
         until_free: Callable[[], Awaitable[None]],
@@ -92,8 +97,9 @@ class Routes:
         """
         with anyio.CancelScope() as self._scope:
             for _ in range(2):
-                async with open_direct(server, kernel_id, username, received) as direct:
+                async with open_direct(server, kernel_id, self._link.messages.username, received) as direct:
                     if direct is not None:
+                        direct.messages.username = self._link.messages.username
                         self.sessions.add(direct.messages.session_id)
                         self._direct = direct
                         changed()

@@ -161,7 +161,8 @@ def room_state(identity: Identity, ranges: Sequence[Range] = ()) -> dict[str, An
     ``autosave`` false: a human who has turned autosave off is obeyed (the server saves if any client wants it).
     """
     cursors = [each.to_json(primary=each is ranges[-1]) for each in ranges]
-    return {"user": user_state(identity, identity.caret_color), AGENT_KEY: True, "autosave": False, "cursors": cursors}
+    user = user_state(identity, identity.caret_color)
+    return {"user": user, AGENT_KEY: {"since": identity.since}, "autosave": False, "cursors": cursors}
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,7 @@ def review_of(state: State) -> Review | None:
 def global_state(identity: Identity, documents: Iterable[str], current: str | None) -> dict[str, Any]:
     """Our state in ``JupyterLab:globalAwareness``: what the collaborators panel lists."""
     user = user_state(identity, identity.badge_color)
-    state: dict[str, Any] = {"user": user, AGENT_KEY: True, "documents": list(documents)}
+    state: dict[str, Any] = {"user": user, AGENT_KEY: {"since": identity.since}, "documents": list(documents)}
     if current is not None:
         state["current"] = f"notebook:{current}"  # without the prefix the panel shows nothing
     return state
