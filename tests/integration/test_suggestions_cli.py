@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import pty
+import re
+import signal
 import subprocess
 import sys
+import termios
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 import anyio.abc
 import pytest
 
+from collab_agent import cli
 from collab_agent.config import Server
 from collab_agent.testing import Human
 
+from ..test_docs_transcripts import call_of
 from .conftest import McpAgent, Notebook, fence
 
 Env = dict[str, str]
@@ -223,9 +229,6 @@ async def test_an_error_is_a_line_or_two(env: Env, arguments: list[str], changed
 async def test_control_c_leaves_the_terminal_as_it_was(mcp_agent: McpAgent, notebook: Notebook, env: Env) -> None:
     path = await notebook([LOOP])
     await suggest(mcp_agent, path, ("Sum up", REWRITE))
-    import signal
-    import termios
-
     async with terminal(env, path) as shell:
         before = termios.tcgetattr(shell._fd)
         await shell.shows(QUESTION)
@@ -234,3 +237,34 @@ async def test_control_c_leaves_the_terminal_as_it_was(mcp_agent: McpAgent, note
         assert await shell.ends() == 130
         assert termios.tcgetattr(shell._fd) == before
     assert "Sum up" in (await mcp_agent.query("suggestions")).text
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "suggestions.md"
+NAMES = re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{4,8}\b")
+"""Short ids of cells and of suggestions."""
+
+
+async def test_the_page_shows_what_a_model_and_a_human_get(
+    mcp_agent: McpAgent, notebook: Notebook, env: Env, jupyter: Server
+) -> None:
+    call, question, told = re.findall(r"^```text\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    path = await notebook(["total = 0\nfor item in items:\n    total += item\nprint(total)"])
+
+    def alike(text: str) -> str:
+        return NAMES.sub("ID", text.replace(path.removesuffix(".ipynb"), "loop"))
+
+    await mcp_agent.setup(path)
+    await mcp_agent.query("cells")
+    asked, answer = call.split("\n", 1)
+    tool, arguments = call_of(asked)
+    assert alike((await mcp_agent.ok(tool, **arguments)).text) == alike(answer.strip())
+    async with terminal({**env, "NO_COLOR": "1"}, path) as shell:
+        shown = await shell.shows("[q]uit? ")
+        os.write(shell._fd, b"m")
+        shown += await shell.shows(f"merged into {path}")
+        assert await shell.ends() == 0
+    command_line, page = question.split("\n", 1)
+    assert cli.parser().parse_args(command_line.split()[2:]).notebook == "loop.ipynb"
+    assert alike(shown.replace("\r\n", "\n")) == alike(page.rstrip("\n"))
+    await mcp_agent.hears(lambda: "sum(items)" in mcp_agent.peer().view.cells[0].source)
+    assert alike((await mcp_agent.query()).since) == alike(told.strip())
