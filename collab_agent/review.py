@@ -220,7 +220,8 @@ class Reviewer:
             case Synced():
                 self._people.joined()
                 self._joined_at = anyio.current_time()
-            case PeersChanged():
+            case PeersChanged(presence):
+                self._people.heard(presence)
                 self._heard.set()
             case Changed(change):
                 self._people.note(change)

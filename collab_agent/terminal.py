@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import unified_diff
 from functools import partial
@@ -34,6 +34,7 @@ from .shelf import Kept
 
 OK, FAILED = 0, 1
 """Exit statuses: all went as asked; something was refused or failed, e.g. a merge."""
+STDIN = 0
 _LINE_CHARS = 400
 _CODES = {"bold": "1", "good": "32", "bad": "31", "place": "36", "faint": "2"}
 _KEYS = {"m": "[m]erge", "f": "[f]orce", "d": "[d]rop", "s": "[s]kip", "q": "[q]uit"}
@@ -72,7 +73,7 @@ async def decide(
         sys.stdout.reconfigure(errors="backslashreplace")
     color = sys.stdout.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
     path = None if notebook is None else relative_path(notebook, server, cwd)
-    keys = None if only_list else Keys(sys.stdin.fileno())
+    keys = None if only_list else Keys(STDIN)
     try:
         return await review(server, path, settings.name or _user(), Screen(_write, color), keys)
     except BrokenPipeError:  # whoever read what we print has gone
@@ -107,6 +108,7 @@ async def review(
     ``notebook``: a path relative to the server's root.  ``name``: who decides.  ``keys`` None: only list.
     """
     async with JupyterApi(server) as api:
+        await api.forks("-")  # CollaborationMissing, where the server has none at all
         if notebook is not None:
             await api.check_notebook(notebook)
             paths = [notebook] if await _open_in(api, notebook) else []
@@ -225,7 +227,7 @@ def described(path: str, kept: Kept, now: Standing, names: Mapping[str, str]) ->
     one = kept.suggestion
     yield "", ""
     yield f'{inline(path, 200)}: {one.id} "{one.title}" by {one.by}, {ago(time.time() - one.at)}', "bold"
-    yield now.state, "good" if now.plan is not None else "bad"
+    yield inline(now.state, _LINE_CHARS), "good" if now.plan is not None else "bad"
     if now.error is not None:
         for line in now.error.message.splitlines()[1:]:
             yield cut(visible(line), _LINE_CHARS), "faint"
@@ -265,10 +267,13 @@ class Keys:
         if not self._is_terminal or sys.platform == "win32":
             prompt()
             return await self._line()
-        with _single_keys(self._fd):
-            prompt()
-            await anyio.wait_readable(self._fd)
-            pressed = os.read(self._fd, 1_024).decode(errors="replace")
+        try:
+            with _single_keys(self._fd):
+                prompt()
+                await anyio.wait_readable(self._fd)
+                pressed = os.read(self._fd, 1_024).decode(errors="replace")
+        except OSError:  # the terminal has gone
+            return ""
         if pressed in ("", "\x04"):
             return ""
         answer = pressed.rstrip("\r\n")
@@ -276,11 +281,12 @@ class Keys:
 
     async def _line(self) -> str:
         while b"\n" not in self._lines:
-            try:
+            with suppress(OSError, NotImplementedError):  # a file is always readable, and nothing can wait for it
                 await anyio.wait_readable(self._fd)
-                read = os.read(self._fd, 4_096)
-            except (OSError, NotImplementedError):  # a file is always readable, and nothing can wait for it
+            try:
                 read = await anyio.to_thread.run_sync(os.read, self._fd, 4_096, abandon_on_cancel=True)
+            except OSError:  # it is closed
+                break
             if not read:
                 break
             self._lines += read

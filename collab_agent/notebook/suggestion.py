@@ -232,7 +232,8 @@ def _conflict(found: Suggestion, notebook: Notebook, why: CollabAgentError, shor
         if (cell := notebook.cell(cell_id)) is not None and cell.source != base
     }
     if not changed:
-        state = f"cannot be merged: {why.message.removesuffix('Nothing was written.').rstrip(' .')}"
+        reason = inline(why.message.partition("\n")[0].removesuffix("Nothing was written.").rstrip(" ."), 200)
+        state = f"cannot be merged: {reason}"
         return _refused(EditConflict, found, state, cells=meant)
     state = f"conflicts with what was changed since in {', '.join(map(short, changed))}"
     theirs = "".join(f"\nchanged in {short(cell_id)} since:\n{text}" for cell_id, text in changed.items())
