@@ -75,7 +75,9 @@ class Authorship:
         by = {}
         for cell_id, was in touched.items():
             wrote = self._wrote(cell_id, was) & change.clients
-            if not wrote and from_disk:
+            if not change.clients and cell_id in change.cells and cell_id in change.deleted:
+                wrote = self._wrote(cell_id, None)  # moved in two steps: whoever made the double that stays
+            elif not wrote and from_disk:
                 wrote = {DISK}
             elif not wrote:
                 wrote = self._carets(cell_id, was, touched, peers) & (change.clients or {p.client_id for p in peers})
