@@ -76,7 +76,7 @@ async def decide(
     keys = None if only_list else Keys(STDIN)
     try:
         return await review(server, path, settings.name or _user(), Screen(_write, color), keys)
-    except BrokenPipeError:  # whoever read what we print has gone
+    except OSError:  # the terminal, or whoever read what we print, has gone; the network's errors are CollabAgentErrors
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
@@ -297,16 +297,22 @@ class Keys:
 
 @contextmanager
 def _single_keys(fd: int) -> Iterator[None]:
-    """A terminal that hands over each key as it is pressed, and shows none; what was typed ahead is forgotten."""
+    """A terminal that hands over each key as it is pressed, and shows none; what was typed ahead is forgotten.
+
+    ``OSError``: it is there no more.
+    """
     import termios
     import tty
 
-    before = termios.tcgetattr(fd)
     try:
-        tty.setcbreak(fd, termios.TCSAFLUSH)
-        yield
-    finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        before = termios.tcgetattr(fd)
+        try:
+            tty.setcbreak(fd, termios.TCSAFLUSH)
+            yield
+        finally:
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
+    except termios.error as exc:  # it is no OSError
+        raise OSError(*exc.args) from None
 
 
 def relative_path(notebook: str, server: Server, cwd: Path) -> str:

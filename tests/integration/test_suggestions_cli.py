@@ -79,6 +79,10 @@ class Terminal:
         await self.shows("uit? ")
         os.write(self._fd, keys.encode())
 
+    def hang_up(self) -> None:
+        """The terminal goes away."""
+        os.dup2(os.open(os.devnull, os.O_RDWR), self._fd)
+
     async def ends(self) -> int:
         """The exit status."""
         with anyio.fail_after(DEADLINE_S):
@@ -236,6 +240,25 @@ async def test_control_c_leaves_the_terminal_as_it_was(mcp_agent: McpAgent, note
         os.kill(shell.process.pid, signal.SIGINT)
         assert await shell.ends() == 130
         assert termios.tcgetattr(shell._fd) == before
+    assert "Sum up" in (await mcp_agent.query("suggestions")).text
+
+
+async def test_an_input_or_a_terminal_that_is_gone_decides_nothing(
+    mcp_agent: McpAgent, notebook: Notebook, env: Env
+) -> None:
+    path = await notebook([LOOP])
+    await suggest(mcp_agent, path, ("Sum up", REWRITE))
+    shell = ["sh", "-c", 'exec "$@" <&-', "sh", *command(path)]
+    with anyio.fail_after(DEADLINE_S):
+        closed = await anyio.run_process(shell, env=env, check=False)
+        assert (closed.returncode, closed.stderr) == (0, b"")
+        assert b"Sum up" in closed.stdout
+        piped = await anyio.run_process(["sh", "-c", '"$@" --list | true', "sh", *command(path)], env=env, check=False)
+        assert piped.stderr == b""
+    async with terminal(env, path) as shown:
+        await shown.shows("[q]uit? ")
+        shown.hang_up()
+        assert await shown.ends() in (0, 1)
     assert "Sum up" in (await mcp_agent.query("suggestions")).text
 
 
