@@ -86,8 +86,7 @@ class Agent:
             if path in self._open:
                 return self._open[path].what
             api = await self._connected()
-            if not settings.policy.read_only:
-                await api.create_notebook(path, kernel)
+            made = not settings.policy.read_only and await api.create_notebook(path, kernel)
             host, trust = JupyterHost(api, path, self.nameplate), settings.trust_outputs
             peer = NotebookPeer(
                 host,
@@ -98,6 +97,8 @@ class Agent:
                 policy=settings.policy,
                 mark_cells=settings.mark_cells,
             )
+            if made:
+                peer.people.first_here()
             opened = _Open(peer)
             await self._start(opened.run)
             try:

@@ -47,6 +47,7 @@ class People:
         self._room = room
         self._limits = limits
         self._joined_at = float("-inf")
+        self._first_here = False
         self._typed: dict[str, tuple[float, tuple[int, ...]]] = {}
         self._authorship = Authorship(room)
         self._seats: dict[int, _Seat] = {}
@@ -55,10 +56,17 @@ class People:
 
     def joined(self) -> None:
         """We are in the room, from now on."""
+        self._first_here = self._first_here and self._joined_at == float("-inf")
         self._joined_at = anyio.current_time()
+
+    def first_here(self) -> None:
+        """The notebook was made for us: nobody can have been in its room before.  Who comes announces themselves."""
+        self._first_here = True
 
     async def wait_for_all(self, period_s: float) -> None:
         """Wait until everybody has had time to announce themselves: an idle page does so only every 15 s."""
+        if self._first_here:
+            return
         with anyio.move_on_after(self._joined_at + period_s + 1 - anyio.current_time()):
             await anyio.sleep_forever()
 

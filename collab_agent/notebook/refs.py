@@ -150,7 +150,8 @@ class _Resolver:
 
     def _named(self, ref: str) -> list[PeerView]:
         name = _folded(ref[1:])
-        return [peer for peer in self.peers if ref.startswith("@") and _folded(peer.name) == name]
+        listed = [(peer, {_folded(peer.name), _folded(inline(peer.name, 40))}) for peer in self.peers]
+        return [peer for peer, names in listed if ref.startswith("@") and name in names]
 
     def _peer(self, ref: str) -> str:
         found = self._named(ref)
