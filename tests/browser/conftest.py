@@ -177,9 +177,9 @@ class Goose:
         given = {} if path is None else {"notebook_path": path}
         return await self._call("setup_notebook", action=action, **given)
 
-    async def modify(self, *edits: dict[str, Any]) -> str:
+    async def modify(self, *edits: dict[str, Any], **arguments: Any) -> str:
         """``modify_notebook_cells``."""
-        return await self._call("modify_notebook_cells", edits=list(edits))
+        return await self._call("modify_notebook_cells", edits=list(edits), **arguments)
 
     async def execute(self, **arguments: Any) -> str:
         """``execute_notebook_code``."""
