@@ -121,6 +121,10 @@ class Stage:
         await self.human.place_caret(1)
         await self.agent.hears(lambda: [peer.cell_id for peer in self.agent.peer().peers] == [self.human.ids()[1]])
 
+    async def _entitle(self) -> None:
+        await self.human.wait_for(lambda: len(self.human.ids()) == 3)
+        await self.human.type(2, " and counted")
+
     async def _arrive(self) -> None:
         (self.root / "export.csv").touch()
 
@@ -155,6 +159,7 @@ class Stage:
         "Ada types `.drop_duplicates()` at the end of line 2": _drop_duplicates,
         "Ada changes `clean(sales)` to `clean(sales, 2025)`": _add_year,
         "Ada clicks into the second cell": _click,
+        "Ada types ` and counted` at the end of the new cell": _entitle,
         "the file that the cell waits for arrives": _arrive,
         "Ada runs the last cell, which takes a while": _run_last,
         "her run ends": _end_run,

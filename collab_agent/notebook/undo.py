@@ -103,7 +103,16 @@ class Recorder:
         gone = {cell: text for cell in cells if self._sheet.cell(cell) is None and (text := shown(cell)) is not None}
         states = (state for change in cells.values() for state in (change.before, change.after) if state is not None)
         size = sum(len(state.source) + _size(state.value) for state in states) + 8 * len(self._order)
-        return CallRecord(number, tuple(done), cells, self._order, tuple(moved) if self._moves else (), gone, size)
+        return CallRecord(
+            number, tuple(done), cells, self._order, tuple(moved) if self._has_moved() else (), gone, size
+        )
+
+    def _has_moved(self) -> bool:
+        """Whether the cells that were there before and still are stand in another order."""
+        if not self._moves:
+            return False
+        before, after = set(self._order), set(self._sheet.order)
+        return [cell for cell in self._order if cell in after] != [cell for cell in self._sheet.order if cell in before]
 
 
 def record_of(notebook: Desk, plan: Plan, number: int, shown: Callable[[str], str | None]) -> CallRecord:
@@ -158,12 +167,12 @@ class UndoLog:
         stack = self._stacks[op]
         if steps <= len(stack):
             return stack[: -steps - 1 : -1]
-        done = "undone" if op == "redo" else "made"
         dropped = " Older ones are no longer kept." if self._forgotten and op == "undo" else ""
         if not stack:
+            why = "of your calls that changed cells none is left" if op == "undo" else "you have undone nothing"
+            since = "." if op == "undo" else " since your last edit."
             raise InvalidEdit(
-                f"{where}: there is nothing to {op}: no call that you have {done}"
-                f"{' since your last edit' if op == 'redo' else ' and not yet undone'}.{dropped} Nothing was written.",
+                f"{where}: there is nothing to {op}: {why}{since}{dropped} Nothing was written.",
                 "What others did is theirs to undo." if op == "undo" else "",
             )
         listed = "; ".join(f"call {record.number} ({told(record.done, short)})" for record in reversed(stack[-10:]))

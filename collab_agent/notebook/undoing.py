@@ -69,13 +69,14 @@ class Undoing:
         lines, turn = (*heads, *self._notes), Turn(edit.op, tuple(self._inverses))
         return Plan(tuple(self._steps), tuple(self._done), self._before, self._wanted, code, lines, turn)
 
-    def bring_back(self, edit: Edit, change: CallRecord) -> Plan:
+    def bring_back(self, edit: Edit, *changes: CallRecord) -> Plan:
         """Plan to bring cells from ``after`` to ``before`` that no undo is about: what a server has lost.
 
         What is planned is a call of its own, which can be undone.  Errors as of ``plan``.
         """
         self._begin(edit)
-        self._take_back(change)
+        for change in changes:
+            self._take_back(change)
         code = self._code()
         return Plan(tuple(self._steps), tuple(self._done), self._before, self._wanted, code, tuple(self._notes))
 
@@ -116,7 +117,7 @@ class Undoing:
             self._note(f"{self._short(cell)} is no longer there: left out")
             return
         raise CellNotFound(
-            f"{self._edit.where}: {self._name} changed {self._short(cell)}, which somebody has deleted since. "
+            f"{self._edit.where} of {self._name} would change {self._short(cell)}, which somebody has deleted since. "
             "Nothing was written.",
             f"If it is brought back (their own undo does that), the {self._edit.op} works; with force=true it leaves "
             "that cell out.",
@@ -218,10 +219,10 @@ class Undoing:
             return
         if (now.source, now.type) != (after.source, after.type) and not self._edit.force:
             raise EditConflict(
-                f"{self._edit.where}: {self._name} made {self._short(cell)}, and others have changed it since; "
-                f"{self._edit.op}ing it would delete the cell and what they wrote. Nothing was written.\n"
+                f"{self._edit.where} of {self._name} would delete {self._short(cell)}, with what others have changed in "
+                "it since. Nothing was written.\n"
                 f"What was changed since:\n{diff(after.source, now.source, limit=1_500)}",
-                f"If that is to go, too, repeat the {self._edit.op} with force=true.",
+                f"Ask the human whether that may go, too; if so, repeat the {self._edit.op} with force=true.",
             )
         self._refuse_if_in_use(cell, "delete")
         if self.notebook.cell(cell) is not None:

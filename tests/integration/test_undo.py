@@ -78,7 +78,7 @@ async def test_undoing_an_insertion_that_the_human_has_edited_asks_first(jupyter
         await ada.type(1, "0 😀", at=5)
         await goose.sees(ada)
         error = await goose.edit_refused(UNDO)
-        assert "others have changed it since" in error.text
+        assert "with what others have changed in it since" in error.text
         assert "+1│b = 20 😀" in error.text
         assert "force=true" in error.text
         await ada.place_caret(0)

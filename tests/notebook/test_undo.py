@@ -403,7 +403,9 @@ def test_a_change_of_a_cell_that_somebody_has_deleted_is_refused_until_it_is_bac
     at = desk("a", "b")
     at.edit({"op": "write", "cell": "aaaa", "source": "A"}, {"op": "write", "cell": "bbbb", "source": "B"})
     at.write(DeleteCell("aaaa"))
-    assert "call 1 (rewrote aaaa, rewrote bbbb) changed aaaa, which somebody has deleted" in at.refuses(CellNotFound)
+    assert "of call 1 (rewrote aaaa, rewrote bbbb) would change aaaa, which somebody has deleted" in at.refuses(
+        CellNotFound
+    )
     at.write(RestoreCell("aaaa", 1, {"cell_type": "code", "source": "A!", "metadata": {}}))
     at.undo()
     assert at.sources == ["b", "a!"]
