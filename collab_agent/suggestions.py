@@ -83,6 +83,7 @@ class Suggestions:
     async def _look(self) -> None:
         """Find those that are gone though nobody has said what became of them."""
         there = {kept.suggestion.id for kept in await self._shelf.all()}
+        self._hear_decisions()  # one may have been decided while we were still making it
         being_decided = frozenset[str]().union(*(review.open for review in self._peer.people.reviews()))
         for sid, own in self._own.items():
             if sid not in there and not own.outcome and sid not in being_decided:
@@ -95,13 +96,16 @@ class Suggestions:
             return
         match event:
             case PeersChanged():
-                for review in self._peer.people.reviews():
-                    for sid, own in self._own.items():
-                        if sid in review.merged:
-                            own.outcome = f"was merged by {inline(review.name, 40)}"
-                        elif sid in review.dropped:
-                            own.outcome = f"was dropped by {inline(review.name, 40)}"
+                self._hear_decisions()
             case Changed(change):
                 for own in self._own.values():
                     if own.client in change.clients:  # the server's own merge brings in the fork's very edits
                         own.outcome = own.outcome or "was merged"
+
+    def _hear_decisions(self) -> None:
+        for review in self._peer.people.reviews():
+            for sid, own in self._own.items():
+                if sid in review.merged:
+                    own.outcome = f"was merged by {inline(review.name, 40)}"
+                elif sid in review.dropped:
+                    own.outcome = f"was dropped by {inline(review.name, 40)}"

@@ -17,6 +17,7 @@ from collab_agent.notebook.seen import Seen
 from collab_agent.notebook.splice import Splice
 from collab_agent.notebook.steps import DeleteCell, InsertCell, SpliceSource, Step
 from collab_agent.notebook.suggestion import KEY, Suggestion, from_json, standing, suggestion, to_json
+from collab_agent.room.presence import REVIEW_KEY, review_of
 from collab_agent.room.replica import Replica
 
 IDS = ("aaaa1", "bbbb2", "last", "[3]", "dddd4")
@@ -170,6 +171,15 @@ def test_a_description_that_anybody_wrote_is_a_whole_suggestion_or_none(field: s
         assert (now.plan is None) == (now.error is not None)
         assert page.cells == was
         assert isinstance(found.cells, list)
+
+
+@given(st.dictionaries(st.sampled_from(["name", "open", "merged", "dropped"]), JSON) | JSON)
+def test_what_anybody_says_about_suggestions_is_read_or_passed_over(said: Any) -> None:
+    review = review_of({REVIEW_KEY: said})
+    assert (review is not None) == isinstance(said, dict)
+    if review is not None:
+        assert all(isinstance(each, str) for each in review.open | review.merged | review.dropped)
+        review.name.encode()
 
 
 @given(st.text() | JSON.map(json.dumps))
