@@ -128,8 +128,8 @@ def test_what_is_too_long_is_refused() -> None:
 
 
 def test_edits_that_cannot_be_kept_truly_are_refused() -> None:
-    page = Page("a = 1")
-    page.human("cella", "a = 1\nb = 1\nc = a = 1")
+    page = Page("a = 1\nmiddle\nend")
+    page.human("cella", "a = 1\nmiddle\nend\nb = 1\nc = a = 1")
     with pytest.raises(InvalidEdit, match="cannot be kept as one suggestion"):
         page.suggest(
             {"op": "replace", "cell": "#1", "old": "a = 1", "new": "a = 2"},  # once in the text that was shown
