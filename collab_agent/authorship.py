@@ -11,8 +11,9 @@ and read).  The server writes into the document on three occasions, and on no ot
 * it has written the file: one update that puts ``dirty``, and right behind it one that puts ``hash``;
 * it loads the notebook piece by piece, as client 0.
 
-So whoever puts ``dirty`` or ``hash`` and has no awareness state is the server (pages put ``dirty``, too), and what it
-wrote into cells was read from disk.  Who a client is, is therefore asked only when something is told.
+The server always puts false for ``dirty``; pages put true with what they change.  So whoever puts false, or ``hash``,
+and has no awareness state is the server, and what it wrote into cells was read from disk.  Who a client is, is
+therefore asked only when something is told.
 """
 
 from __future__ import annotations
@@ -91,11 +92,11 @@ class Authorship:
         and no ``hash`` behind it.
         """
         doubtful, self._doubtful = self._doubtful, None
-        keys = set() if change.cells or change.deleted else set(change.state)
-        if doubtful is not None and not doubtful.blamed and keys == {"dirty"}:
+        state = {} if change.cells or change.deleted else change.state
+        if doubtful is not None and not doubtful.blamed and state == {"dirty": False}:
             self._doubtful = _Deletion(doubtful.by, blamed=True)
             return dict.fromkeys(doubtful.by, (DISK,))
-        if doubtful is not None and doubtful.blamed and "hash" in keys:
+        if doubtful is not None and doubtful.blamed and "hash" in state:
             return dict(doubtful.by)  # it was a save
         gone = {cell_id: by[cell_id] for cell_id in change.deleted if self._room.replica.cell(cell_id) is None}
         if gone and not change.clients and self._room.replica.hash is None and "hash" not in change.state:

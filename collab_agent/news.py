@@ -55,7 +55,8 @@ class News:
         self._log.blame(self._people.turned_out(change, by))
         self._log.note(Update(change.before, change.deleted, change.moved, change.began, by))
         now = anyio.current_time()
-        for cell_id in change.edited:
+        rebuilds = change.deleted or None in change.before.values()  # as a split or a merge does
+        for cell_id in () if rebuilds else change.edited:
             for client in by.get(cell_id, ()):
                 if not (author := self._people.author(client)).is_agent and not author.is_disk:
                     self._strokes[client] = _Stroke(cell_id, now)
