@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 from .appearance import Appearance
 from .config import Limits
 from .errors import CellInUse
+from .journal import Journal
 from .news import News
 from .notebook.courtesy import Typing
 from .notebook.draft import Done, Plan
@@ -59,6 +60,7 @@ class Editor:
     trust: bool
     limits: Limits
     log: UndoLog
+    journal: Journal
     mark_as: Callable[[], str] | None = None
     """The name to mark changed cells with; None: they are not marked."""
 
@@ -69,12 +71,16 @@ class Editor:
         """
 
         def plan(replica: Replica) -> Plan:
-            if (only := parse(edits)[0]).op in BACK:
+            if (only := parse(edits)[0]).op == "restore":
+                return self.journal.losses.restore(only, replica)
+            if only.op in BACK:
                 return Undoing(replica, self.seen, self.people.in_use).plan(only, self.log)
             peers = self.people.all if "@" in repr(edits) else ()  # finding carets in long texts takes time
             return Planner(replica, self.seen, peers, self.people.in_use, trust=self.trust).plan(edits)
 
         made, written = await self.write(plan)
+        if parse(edits)[0].op == "restore":
+            self.journal.losses.restored(made)
         if tasks is not None:
             self.appearance.show_edit(written, tasks)
         self.saver.changed(own=True)
@@ -111,6 +117,8 @@ class Editor:
             self._remember(made)
             if record is not None:
                 self.log.note(record)
+        for confirmed in (record,) if record is not None else made.turn.inverses if made.turn is not None else ():
+            self.journal.note(confirmed)
         if made.turn is not None:  # one that the room has not confirmed can be called again: nothing is undone twice
             self.log.turned(made.turn)
         return made, written

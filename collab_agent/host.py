@@ -31,6 +31,10 @@ ADOPT_S = 4.0
 class Host(Protocol):
     """The outside of one notebook."""
 
+    @property
+    def process(self) -> str:
+        """The server process that the last connection led to, by an id that no other has; empty: not known."""
+
     def connect(self) -> AbstractAsyncContextManager[Channel]:
         """A new connection to the notebook's room; a ``CollabAgentError`` where the notebook cannot be joined."""
 
@@ -68,6 +72,12 @@ class JupyterHost:
         self._api = api
         self._path = path
         self._identity = identity
+        self._process = ""
+
+    @property
+    def process(self) -> str:
+        """See ``Host``.  The server makes a session id per process, not per client (read: ``SERVER_SESSION``)."""
+        return self._process
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Channel]:
@@ -77,6 +87,7 @@ class JupyterHost:
         """
         await self._api.check_notebook(self._path)
         session = await self._api.open_session_rtc(self._path)
+        self._process = session.session_id
         url = self._api.ws_url(f"api/collaboration/room/{session.room_id}?sessionId={session.session_id}")
         async with websocket_channel(url, self._api.headers) as channel:
             yield channel

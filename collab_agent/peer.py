@@ -18,6 +18,7 @@ from .config import Identity, Limits
 from .editing import Edited, Editor
 from .errors import CellBusy, NotACodeCell, RoomClosed, sole_cause
 from .host import Host
+from .journal import Journal
 from .kernel_holder import KernelHolder
 from .nameplate import Nameplate
 from .news import News
@@ -72,6 +73,8 @@ class NotebookPeer:
         self._tasks: TaskGroup | None = None
         self._room_scope = anyio.CancelScope(shield=True)
         self._saver = Saver(self._room, host, self.limits)
+        self.journal = Journal(self._room, host, self.people, self.seen, lambda: self._saver.changed(own=True))
+        self._saver.on_saving = self.journal.saving
         self._appearance = Appearance(self._room, self._nameplate, self.limits)
         self._editor = Editor(
             self._room,
@@ -83,6 +86,7 @@ class NotebookPeer:
             trust_outputs,
             self.limits,
             UndoLog(self.limits.undo_calls),
+            self.journal,
             mark_as=(lambda: self.identity.name) if mark_cells else None,
         )
         self._kernel = KernelHolder(host)
@@ -307,6 +311,7 @@ class NotebookPeer:
         match event:
             case Synced():
                 self.people.joined()
+                self.journal.joined()
                 self.news.joined()
                 self.runs.on_rejoined()
             case Lost():
@@ -315,6 +320,7 @@ class NotebookPeer:
                 self.people.heard(presence)
             case Changed(change):
                 self.news.note(change)
+                self.journal.heard(change)
                 self.runs.on_change(change)
                 self._saver.changed(own=False)
         for listener in list(self._listeners):

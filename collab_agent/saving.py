@@ -37,6 +37,8 @@ class Saver:
         self._limits = limits
         self._moments: list[NotebookView] | None = None
         self._dirty = anyio.Event()
+        self.on_saving: Callable[[], Callable[[], None]] = lambda: _nothing
+        """Called when a save is asked for; what it returns is called when the save has been confirmed."""
 
     def changed(self, *, own: bool) -> None:
         """The document has changed; by us, or by somebody else."""
@@ -48,6 +50,7 @@ class Saver:
     async def save(self) -> None:
         """Have the file written, and read it back until it holds what the room holds; ``SaveFailed`` otherwise."""
         self._moments = [self._room.replica.view]
+        saved = self.on_saving()
         answer = ""
         try:
             with anyio.move_on_after(self._limits.save_s):
@@ -57,6 +60,7 @@ class Saver:
                     with_ids = self._room.replica.format_minor >= 5
                     # While a human types the file may hold any of the moments since the call.
                     if any(same_notebook(view, content, with_ids=with_ids) for view in self._moments):
+                        saved()
                         return
                     await anyio.sleep(RETRY_S)
         finally:
@@ -81,8 +85,10 @@ class Saver:
         self._dirty = anyio.Event()
         if not self._room.connected or not self._may_autosave():
             return
+        saved = self.on_saving()
         try:
-            await self._room.request_save()
+            if await self._room.request_save() == "success":
+                saved()
         except CollabAgentError:
             return
 
@@ -90,6 +96,10 @@ class Saver:
         states = self._room.protocol.presence.others.values()
         humans = [state for state in states if AGENT_KEY not in state and REVIEW_KEY not in state]
         return not humans or any(state.get("autosave", True) for state in humans)
+
+
+def _nothing() -> None:
+    return None
 
 
 def same_notebook(view: NotebookView, content: Mapping[str, Any], *, with_ids: bool) -> bool:

@@ -23,11 +23,12 @@ _FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "clear": (frozenset({"cells"}), frozenset()),
     "undo": (frozenset(), frozenset({"steps", "force"})),
     "redo": (frozenset(), frozenset({"steps", "force"})),
+    "restore": (frozenset(), frozenset({"cells", "force"})),
 }
 """Operation -> (fields it needs, fields it may have); contract, section 3."""
 
-BACK = frozenset({"undo", "redo"})
-"""The operations on calls, not on cells; one of them is the only edit of its call."""
+BACK = frozenset({"undo", "redo", "restore"})
+"""The operations on what was done or lost before; one of them is the only edit of its call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,5 +149,6 @@ def _example(op: str) -> str:
         "clear": '{"op": "clear", "cells": ["a1f9"]}',
         "undo": '{"op": "undo"}',
         "redo": '{"op": "redo", "steps": 2}',
+        "restore": '{"op": "restore", "cells": ["a1f9"]}',
     }
     return f"For example: {examples[op]}"

@@ -74,10 +74,9 @@ class Planner:
                 self._insert(edit)
             case "clear":
                 self._clear(edit)
-            case op if op in BACK:  # ``undoing.py`` does these
+            case op if op in BACK:  # ``undoing.py`` and ``journal.py`` do these
                 raise InvalidEdit(
-                    f"{edit.where}: {op} is for calls that have changed the notebook; it cannot be suggested. "
-                    "Nothing was written."
+                    f"{edit.where}: {op} is about what was done before; it cannot be suggested. Nothing was written."
                 )
             case _:
                 cell_id = resolve(edit.cell, self._view, self.seen, self.peers)

@@ -46,6 +46,7 @@ _EDIT = {
                 "clear",
                 "undo",
                 "redo",
+                "restore",
             ],
         },
         "cell": _REF,

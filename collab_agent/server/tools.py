@@ -196,7 +196,12 @@ class Tools:
 
         peer, wait_s = self._peer(arguments), arguments.number("wait_s", 0)
         finished = await peer.news.wait(wait_s) if wait_s else []
-        return Rendered(others.changes(peer, peer.news.give(), finished, wait_s, self._budget))
+        found = [change for change in peer.news.give() if not peer.journal.losses.explains(change)]
+        lost = peer.journal.losses.show(self._budget // 2)
+        if lost and not found and not finished:
+            return Rendered(lost)
+        text = others.changes(peer, found, finished, wait_s, self._budget - len(lost))
+        return Rendered("\n".join(filter(None, (lost, text))))
 
     async def _people(self, arguments: Arguments) -> Rendered:
         from ..notebook.render import Rendered

@@ -15,6 +15,8 @@ class RoomHost:
 
     def __init__(self, room: InProcessRoom) -> None:
         self._room = room
+        self.process = ""
+        """To be changed by a test in which the room's server is said to have restarted."""
 
     def connect(self) -> AbstractAsyncContextManager[Channel]:
         """A new connection to the room."""
