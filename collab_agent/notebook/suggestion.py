@@ -27,6 +27,7 @@ from ..errors import CellInUse, CellNotFound, CollabAgentError, EditConflict, Ed
 from . import steps as st
 from .difftext import diff
 from .draft import Notebook, Plan
+from .edit_ops import parse
 from .edits import Planner
 from .model import CellView, NotebookView, PeerView
 from .plain import inline
@@ -82,11 +83,9 @@ def suggestion(
 ) -> Suggestion:
     """What these edits suggest; the errors of any edit, and ``InvalidEdit`` for what cannot be suggested."""
     given = [edits] if isinstance(edits, Mapping) else edits
-    for number, edit in enumerate(given if isinstance(given, Sequence) else ()):
-        if isinstance(edit, Mapping) and edit.get("op") in ("undo", "redo"):  # they are about calls, not about cells
-            raise InvalidEdit(
-                f"edits[{number}] ({edit['op']}) cannot be suggested. Nothing was written.", "Suggest the edit itself."
-            )
+    for edit in parse(edits):
+        if edit.op not in _OPS:  # undo and its like are about calls, not about cells
+            raise InvalidEdit(f"{edit.where} cannot be suggested. Nothing was written.", "Suggest the edit itself.")
     made: list[str] = []
 
     def new_id() -> str:
