@@ -212,7 +212,7 @@ def told(done: Sequence[Done], short: Callable[[str], str]) -> str:
     """What a call did, in a few words: ``rewrote a1f9, inserted b2c3``."""
     phrases = list(dict.fromkeys(f"{VERBS[each.op]} {short(each.cell)}" for each in done))
     more = f" and {len(phrases) - _MOST_TOLD} more" if len(phrases) > _MOST_TOLD else ""
-    return inline(", ".join(phrases[:_MOST_TOLD]), 400) + more
+    return inline(", ".join(phrases[:_MOST_TOLD]) or "changed texts", 400) + more
 
 
 VERBS: Mapping[str, str] = {

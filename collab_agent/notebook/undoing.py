@@ -219,8 +219,8 @@ class Undoing:
             return
         if (now.source, now.type) != (after.source, after.type) and not self._edit.force:
             raise EditConflict(
-                f"{self._edit.where} of {self._name} would delete {self._short(cell)}, with what others have changed in "
-                "it since. Nothing was written.\n"
+                f"{self._edit.where} of {self._name} would delete {self._short(cell)}, with what others have changed "
+                "in it since. Nothing was written.\n"
                 f"What was changed since:\n{diff(after.source, now.source, limit=1_500)}",
                 f"Ask the human whether that may go, too; if so, repeat the {self._edit.op} with force=true.",
             )
@@ -272,8 +272,9 @@ class Undoing:
             )
 
     def _code(self) -> tuple[str, ...]:
-        """The code cells whose text is another now, or that have come back."""
-        touched = dict.fromkeys(step.cell for step in self._steps if isinstance(step, st.SpliceSource | st.RestoreCell))
+        """The code cells whose text or type is another now, or that have come back."""
+        changing = (st.SpliceSource, st.RetypeCell, st.RestoreCell)
+        touched = dict.fromkeys(step.cell for step in self._steps if isinstance(step, changing))
         states = {cell: self._sheet.cell(cell) for cell in touched}
         return tuple(cell for cell, state in states.items() if state is not None and state.type == "code")
 

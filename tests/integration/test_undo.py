@@ -121,7 +121,9 @@ async def test_a_deleted_cell_comes_back_as_it_was_and_only_once(jupyter: Server
         await ada.wait_for(lambda: ada.ids()[1:] == ids)
         assert whole(ada, cell) == before
         assert "put back" in result.body
-        await goose.edit({"op": "replace", "cell": cell[:8], "old": "6 * 7", "new": "43"})  # still known to the agent
+        # Still known to the agent, and no news to it.
+        result = await goose.edit({"op": "replace", "cell": cell[:8], "old": "6 * 7", "new": "43"})
+        assert result.since == ""
         await ada.wait_for(lambda: ada.source(cell) == "print('漢😀'); 43")
 
         # Deleted again, and brought back by the human: it is not doubled.

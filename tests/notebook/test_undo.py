@@ -21,6 +21,7 @@ from collab_agent.notebook.steps import (
     DeleteCell,
     EndRun,
     InsertCell,
+    MarkCell,
     MoveCell,
     RestoreCell,
     RetypeCell,
@@ -326,6 +327,28 @@ def test_only_so_many_calls_are_kept_and_only_so_many_bytes() -> None:
     assert at.sources == ["x = 1"]
 
 
+def test_steps_are_undone_all_or_none() -> None:
+    at = desk("a", "b")
+    at.edit({"op": "write", "cell": "aaaa", "source": "A"})
+    at.edit({"op": "write", "cell": "bbbb", "source": "B"})
+    at.write(DeleteCell("aaaa"))
+    at.refuses(CellNotFound, steps=2)
+    at.undo()
+    assert at.sources == ["b"]
+
+
+def test_marks_on_cells_are_neither_undone_nor_in_the_way() -> None:
+    at = desk("a", "b")
+    at.edit({"op": "write", "cell": "aaaa", "source": "A"}, {"op": "delete", "cell": "bbbb"})
+    at.write(MarkCell("aaaa", {"by": "Goose", "at": "2026-11-22T18:00:00Z", "call": "c1"}))
+    at.undo()
+    assert at.sources == ["a", "b"]
+    at.write(MarkCell("bbbb", {"by": "Goose", "at": "2026-11-22T18:00:01Z", "call": "c2"}))
+    at.redo()
+    at.undo()
+    assert [cell["metadata"].get("collab_agent", {}).get("call") for cell in at.cells if cell] == ["c1", "c2"]
+
+
 # insertions
 
 
@@ -388,6 +411,19 @@ def test_a_deleted_cell_comes_back_whole_behind_its_nearest_old_neighbour() -> N
     assert at.ids == ["newcomer", "aaaa", "bbbb", "rich", "dddd"]
     assert at.replica.nbformat("rich") == before
     assert at.seen.shown_text("rich") == "é"
+
+
+def test_redoing_a_deletion_asks_where_others_have_changed_the_cell_since() -> None:
+    at = desk("a", "b")
+    at.edit({"op": "delete", "cell": "bbbb"})
+    at.undo()
+    at.human("bbbb", "b = 1")
+    error = at.refuses(EditConflict, "redo")
+    assert "edits[0] (redo) of call 1 (deleted bbbb) would delete bbbb, with what others have changed" in error
+    at.redo(force=True)
+    assert at.sources == ["a"]
+    at.undo()
+    assert at.sources == ["a", "b = 1"]
 
 
 def test_a_deleted_cell_that_somebody_has_brought_back_is_not_doubled() -> None:
@@ -457,6 +493,24 @@ def test_a_moved_cell_goes_back_behind_the_neighbour_that_is_left() -> None:
     assert "".join(at.sources) == "bda"
     at.undo()
     assert "".join(at.sources) == "bda"  # behind b, where it stands already
+
+
+def test_retyping_takes_attachments_and_undoing_it_brings_them_back() -> None:
+    at = desk("a")
+    picture = {"it.png": {"image/png": "aGk="}}
+    value = {"cell_type": "markdown", "source": "![it](attachment:it.png)", "metadata": {}, "attachments": picture}
+    at.write(RestoreCell("note", 1, value))
+    at.show()
+    before = at.cells
+    at.edit({"op": "retype", "cell": "note", "type": "code"})
+    assert at.cells[1] is not None
+    assert "attachments" not in at.cells[1]
+    at.undo()
+    assert at.cells == before
+    at.redo()
+    at.human("note", "text")
+    at.undo()
+    assert at.cells[1] == {**value, "id": "note", "source": "text"}
 
 
 def test_a_cell_retyped_by_hand_since_is_left_so() -> None:
