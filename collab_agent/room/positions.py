@@ -15,6 +15,7 @@ from typing import Any
 from pycrdt import Assoc, StickyIndex, Text
 
 from ..notebook.splice import byte_offset, utf16_length
+from .codec import state_vector
 
 ItemId = tuple[int, int]
 """Client id and clock (UTF-16 units)."""
@@ -120,6 +121,8 @@ def character_of(text: Text, position: Any) -> int | None:
         client, clock = int(item["client"]), int(item["clock"])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
+    if not _has_come(text, client, clock):
+        return None
     summed, beyond = (_summed(text, client, clock, assoc) for assoc in (BEFORE_RIGHT, AFTER_LEFT))
     if summed is None or beyond is None:
         return None
@@ -138,7 +141,7 @@ def holder(texts: Iterable[tuple[str, Text]], item: ItemId) -> str | None:
     (client, clock), start, back = item, None, 0
     for name, text in texts:
         if start is None:  # the same for all: Yjs finds the item's own text, whichever it is asked of
-            summed = _summed(text, client, clock, BEFORE_RIGHT)
+            summed = _summed(text, client, clock, BEFORE_RIGHT) if _has_come(text, client, clock) else None
             if summed is None:
                 return None
             back = _to_block_start(text, client, clock, summed)
@@ -168,6 +171,11 @@ def writers(text: Text, start: int, stop: int) -> set[int]:
         found |= set() if item is None else {int(item["client"])}
         at += len(current[first : first + step].encode())
     return found
+
+
+def _has_come(text: Text, client: int, clock: int) -> bool:
+    """Whether the item is here: a caret often comes before the text it is in, and pycrdt would panic, on stderr."""
+    return text.doc is not None and 0 <= clock < state_vector(text.doc.get_state()).get(client, 0)
 
 
 def _summed(text: Text, client: int, clock: int, assoc: int) -> int | None:

@@ -51,13 +51,14 @@ class Human:
     ``keystrokes``: the characters typed and not taken back.  ``failure``: why the room is away, if it is.
     """
 
-    def __init__(self, name: str, color: str, *, announces: bool = True) -> None:
+    def __init__(self, name: str, color: str, *, announces: bool = True, autosave: bool = True) -> None:
         self.name = name
         self.notebook = YNotebook()
         self.client_id = self.notebook.ydoc.client_id
         self.keystrokes: list[str] = []
         self.failure: CollabAgentError | None = None
         self._announces = announces
+        self._autosave = autosave
         self._doc = self.notebook.ydoc
         self._awareness = Awareness(self._doc)
         self._user = _user(name, color)
@@ -86,13 +87,15 @@ class Human:
         color: str = "var(--jp-collaborator-color3)",
         *,
         announces: bool = True,
+        autosave: bool = True,
         timeout_s: float = 10.0,
     ) -> AsyncIterator[Self]:
         """Join a room and leave it at the end of the block.
 
         ``announces`` false: as an idle page, which a newcomer hears of only when its state is renewed (15 s).
+        ``autosave`` false: this human has turned it off.
         """
-        human = cls(name, color, announces=announces)
+        human = cls(name, color, announces=announces, autosave=autosave)
         try:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(human._awareness.start)
@@ -219,9 +222,10 @@ class Human:
         """Take back characters to the left of the caret, one transaction each."""
         for _ in range(count):
             cell_id, offset = self._require_caret()
-            before = str(self._text(cell_id)).encode()[:offset].decode()
+            before = str(self._text(cell_id)).encode()[:offset].decode(errors="ignore")
             if not before:
                 return
+            offset = len(before.encode())  # a cell that was rebuilt meanwhile may be shorter
             start = offset - len(before[-1].encode())
             del self._text(cell_id)[start:offset]
             if before[-1] in self.keystrokes:
@@ -271,7 +275,7 @@ class Human:
         if self._caret is not None and self._caret[0] in self.ids():
             position = right_of(self.notebook, self.ids().index(self._caret[0]), self._caret[1])
             cursors = [{"anchor": position, "head": position, "primary": True, "empty": True}]
-        self._awareness.set_local_state({"user": self._user, "autosave": True, "cursors": cursors})
+        self._awareness.set_local_state({"user": self._user, "autosave": self._autosave, "cursors": cursors})
 
     # Cells.
 
