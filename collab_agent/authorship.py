@@ -123,8 +123,10 @@ class Authorship:
         self, cell_id: str, was: CellView | None, touched: Collection[str], peers: Collection[PeerView]
     ) -> set[int]:
         """Whose caret is in the cell; else in another one that the same update touched; else the only one here."""
-        inside = {peer for peer in peers if peer.cell_id == cell_id}
         now = self._room.replica.cell(cell_id)
+        if now is None:
+            peers = [peer for peer in peers if not peer.is_agent]  # agents sign their deletions (``Replica``)
+        inside = {peer for peer in peers if peer.cell_id == cell_id}
         if len(inside) > 1 and was is not None and now is not None:
             shift, starts = 0, set()
             for splice in diff(was.source, now.source):

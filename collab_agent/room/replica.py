@@ -336,7 +336,10 @@ class Replica:
         return self._source(cell.view.id)
 
     def _remove(self, cell_id: str) -> None:
+        """Delete a cell, and sign: what only takes away does not say whose doing it is, so something is put first."""
         index = self._index(cell_id)
+        if (handle := self._require(cell_id).map) is not None:
+            handle["deleted"] = True
         del self._array[index]
         self._cells.remove(index)
 

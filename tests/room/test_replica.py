@@ -288,3 +288,12 @@ def test_a_cell_that_is_doubled_and_then_dropped_where_it_was_is_told_as_moved()
     assert ids(ours) == ids(theirs) == [b, c, a]
     assert theirs.cell(a) == before
     assert theirs.source_of(a) is not None
+
+
+def test_a_deletion_says_whose_it_is() -> None:
+    ours = replica_of("a", "b")
+    theirs = fresh(ours)
+    update = ours.write([steps.DeleteCell(ids(ours)[0])]).update
+    assert update is not None
+    assert theirs.apply(update).clients == {ours.client_id}
+    assert [cell.source for cell in theirs.view.cells] == ["b"]
