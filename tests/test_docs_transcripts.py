@@ -22,7 +22,7 @@ import pytest
 
 import collab_agent.notebook.edits
 import collab_agent.server.tools
-from collab_agent.config import Server
+from collab_agent.config import Limits, Server
 from collab_agent.jupyter.api import JupyterApi
 from collab_agent.kernel.client import KernelClient
 from collab_agent.testing import Human, notebook_of
@@ -155,6 +155,10 @@ class Stage:
         await self.human.type(3, "  # why 2?")
         await self.agent.hears(lambda: [peer.cell_id for peer in self.agent.peer().peers] == [self.human.ids()[3]])
 
+    async def _note_threshold(self) -> None:
+        await self.human.type(2, "  # Bob says 12")
+        await self.agent.hears(lambda: [peer.head for peer in self.agent.peer().peers] == [len(self.human.source(2))])
+
     ACTIONS: ClassVar[dict[str, Callable[[Stage], Awaitable[None]]]] = {
         "Ada types `.drop_duplicates()` at the end of line 2": _drop_duplicates,
         "Ada changes `clean(sales)` to `clean(sales, 2025)`": _add_year,
@@ -164,6 +168,7 @@ class Stage:
         "Ada runs the last cell, which takes a while": _run_last,
         "her run ends": _end_run,
         "Ada inserts a cell below the first one, and types in the last one": _take_notes,
+        "Ada types `  # Bob says 12` at the end of the second cell": _note_threshold,
     }
 
 
@@ -223,7 +228,8 @@ async def staged(server: Server, seed: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("collab_agent.testing.human.uuid4", lambda: uuid.UUID(int=numbers.getrandbits(128)))
     monkeypatch.setattr(collab_agent.server.tools, "PEOPLE_S", 0.0)  # Ada's page has announced itself
     async with AsyncExitStack() as stack:
-        agent = await stack.enter_async_context(mcp_agent_on(server))
+        limits = Limits(line_quiet_s=0, typed_out_s=0)  # between what Ada does and the next call some seconds go by
+        agent = await stack.enter_async_context(mcp_agent_on(server, limits=limits))
         yield Stage(server, agent, stack)
 
 
