@@ -18,8 +18,12 @@ NewNotebook = Callable[..., str]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The pictures of the documentation are made by ``tests/browser``."""
+    """The pictures of the documentation and the random session of four are made by ``tests/browser``."""
     parser.addoption("--update-images", action="store_true", help="write the pictures in docs/images anew")
+    parser.addoption(
+        "--session-seconds", type=float, default=60.0, help="how long two humans and two agents work at random"
+    )
+    parser.addoption("--seed", type=int, help="what they do, at random: the number that a failure prints")
 
 
 @pytest.fixture(scope="session")

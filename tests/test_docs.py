@@ -25,7 +25,10 @@ from collab_agent import cli
 from collab_agent.clients import CLIENTS, Client, snippet
 from collab_agent.config import Limits, Server
 from collab_agent.errors import InvalidEdit
+from collab_agent.notebook.changes import Author, Change
 from collab_agent.notebook.edit_ops import parse
+from collab_agent.notebook.model import CellView
+from collab_agent.notebook.since import TypingNow, summary
 from collab_agent.server.arguments import MOST_WAIT_S
 from collab_agent.server.schema import TOOLS, properties
 from collab_agent.server.tools import MOST_CHARS
@@ -287,3 +290,30 @@ def test_the_reference_names_the_limits_that_hold() -> None:
         f"{limits.save_s:.0f} s",
     ):
         assert shown in table[1], shown
+
+
+def test_the_page_on_working_together_names_the_limits_that_hold() -> None:
+    text = " ".join((ROOT / "docs" / "working-together.md").read_text("utf-8").split())
+    limits = Limits()
+    for shown in (
+        f"tinted for {limits.highlight_s:.0f} s",
+        f"stopped typing for {limits.typed_out_s:.0f} s",
+        f"typed within the last {limits.line_quiet_s:.0f} s waits up to {limits.line_wait_s:.0f} s",
+        f"typed within the last {limits.typing_s:.0f} s",
+        f"up to {limits.undo_calls} of them",
+    ):
+        assert shown in text, shown
+
+
+def test_the_page_on_working_together_shows_a_line_that_is_really_said() -> None:
+    page = ROOT / "docs" / "working-together.md"
+    shown = next(each.text for each in fences() if each.page == page and "since your last call" in each.text)
+    cells = [CellView("a1f9" + "0" * 28, "code", text) for text in ("a\nb", "a\nc\nd")]
+    ran = CellView("c3d4" + "0" * 28, "code", "1", 12)
+    ada, bob = Author("Ada"), Author("Bob")
+    changes = [
+        Change(cells[0].id, *cells, ("Ada",), by={"text": (ada,)}),
+        Change(ran.id, ran, ran, ("Bob",), ran=True, by={"ran": (bob,)}),
+    ]
+    said = summary(changes, lambda cell: cell[:4], [TypingNow(ada, cells[0].id, 3)])
+    assert shown == f"since your last call: {said}\n"

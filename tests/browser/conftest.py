@@ -24,6 +24,7 @@ from playwright.async_api import (
     Error,
     Locator,
     Page,
+    Route,
     async_playwright,
     expect,
 )
@@ -73,6 +74,18 @@ class LabPage:
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.errors.append(f"console: {message.text} ({message.location.get('url')})")
+
+    async def be(self, name: str, color: str) -> None:
+        """The human at this page has a name; before ``goto``."""
+        known = {"name": name, "display_name": name, "initials": name[0], "color": color}
+
+        async def answer(route: Route) -> None:
+            response = await route.fetch()
+            me = await response.json()
+            me["identity"] |= known
+            await route.fulfill(response=response, body=json.dumps(me))
+
+        await self.page.route("**/api/me*", answer)
 
     async def goto(self, server: Server, path: str) -> None:
         """Open a notebook in a workspace of its own; ready when its cells and its kernel are there."""

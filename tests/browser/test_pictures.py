@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
-from playwright.async_api import Route, expect
+from PIL import Image, ImageDraw, ImageFont
+from playwright.async_api import expect
 
 from collab_agent.config import Server
 
@@ -36,12 +35,17 @@ TRIES = 5
 """The name pill fades after two seconds; on a busy machine the picture may come too late."""
 
 
-async def as_ada(route: Route) -> None:
-    """The human of the picture has a name."""
-    response = await route.fetch()
-    me = await response.json()
-    me["identity"] |= {"name": "Ada", "display_name": "Ada", "initials": "A", "color": "var(--jp-collaborator-color4)"}
-    await route.fulfill(response=response, body=json.dumps(me))
+GATED = """\
+import pathlib, time
+def load_prices():
+    while not pathlib.Path({gate!r}).exists():
+        time.sleep(0.02)
+    return [3.2, 4.1, 5.0]"""
+TYPED = ["prices = load_prices()", "mean(prices)"]
+IMPORT = "from statistics import mean"
+PANEL = {"x": 10, "y": 104, "width": 546, "height": 210}
+"""What is cut out of a page of 600 x 400, in its pixels: the notebook without what is around it."""
+MOST_BYTES = 400_000
 
 
 async def test_pairing(
@@ -54,7 +58,7 @@ async def test_pairing(
 ) -> None:
     path = new_notebook([("markdown", INTRODUCTION), LOAD, PLOT], name="wine.ipynb")
     await user_settings("@jupyterlab/apputils-extension:notification", fetchNews="false", checkForUpdates=False)
-    await page.page.route("**/api/me*", as_ada)
+    await page.be("Ada", "var(--jp-collaborator-color4)")
     await page.page.set_viewport_size({"width": 1200, "height": 900})
     await page.goto(jupyter, path)
     await page.open_collaborators()
@@ -79,3 +83,75 @@ async def test_pairing(
         raise AssertionError("The page never showed the agent for long enough.")
     with Image.open(picture) as image:
         assert image.size == (2400, 1800)
+
+
+async def test_working_together(
+    jupyter: Server,
+    new_notebook: Callable[..., str],
+    page: LabPage,
+    goose: Goose,
+    user_settings: PutSettings,
+    image_path: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    """A picture strip: what a human sees from their own first keystroke to the agent's leaving."""
+    path, gate = new_notebook([""], name="prices.ipynb"), tmp_path / "gate"
+    await user_settings("@jupyterlab/apputils-extension:notification", fetchNews="false", checkForUpdates=False)
+    await page.be("Ada", "var(--jp-collaborator-color4)")
+    await page.goto(jupyter, path)
+    await page.page.set_viewport_size({"width": 600, "height": 400})
+    for name in ("application:toggle-left-area", "application:toggle-side-tabbar", "statusbar:toggle"):
+        await page.command(name)
+    panels: list[Path] = []
+
+    async def take() -> None:
+        panels.append(tmp_path / f"{len(panels)}.png")
+        await page.page.screenshot(path=panels[-1], clip=PANEL, animations="disabled")
+
+    await goose.setup(path)
+    await goose.execute(code=GATED.format(gate=str(gate)))
+    await page.click_into(0)
+    await page.page.keyboard.type(TYPED[0])
+    await page.page.keyboard.press("Enter")
+    await page.page.keyboard.type(TYPED[1])
+    await take()
+    assert "Ada" in await goose.query(query="changes", wait_s=60)  # until she has finished typing
+    await goose.query(query="cells")
+    await goose.execute(cells=["#1"], wait_s=0)
+    await expect(page.cell(0).locator(".jp-InputPrompt")).to_have_text("[*]:")
+    await page.visible_flag("Goose").wait_for()
+    await take()
+    gate.touch()
+    await goose.query(query="runs", wait_s=60)
+    await expect(page.cell(0).locator(".jp-OutputArea-output")).to_contain_text("NameError")
+    await take()
+    await goose.modify({"op": "write", "cell": "#1", "source": "\n".join([IMPORT, *TYPED])})
+    await page.tint(0).first.wait_for()
+    await page.visible_flag("Goose").wait_for()
+    await take()
+    await goose.execute(cells=["#1"], wait_s=60)
+    await expect(page.cell(0).locator(".jp-OutputArea-executeResult .jp-OutputArea-output")).to_have_text("4.1")
+    await take()
+    await goose.setup(path, "leave")
+    await expect(page.caret(0)).to_have_count(0)
+    await page.page.keyboard.type("  # euros")
+    await take()
+    strip(panels, image_path("working-together.png"))
+
+
+def strip(panels: list[Path], picture: Path) -> None:
+    """The panels, numbered, in two columns and one picture: in a README of 900 pixels each is 440 wide."""
+    images = [Image.open(panel).convert("RGB") for panel in panels]
+    width, height, gap = *images[0].size, 24
+    whole = Image.new("RGB", (2 * width + 3 * gap, 3 * height + 4 * gap), "#d0d7de")
+    font = ImageFont.load_default(36)
+    for number, image in enumerate(images):
+        left, top = gap + number % 2 * (width + gap), gap + number // 2 * (height + gap)
+        whole.paste(image, (left, top))
+        draw = ImageDraw.Draw(whole)
+        middle = (left + width - 44, top + 44)
+        draw.circle(middle, 28, fill="#24292f")
+        draw.text(middle, str(number + 1), fill="white", font=font, anchor="mm")
+    picture.parent.mkdir(exist_ok=True)
+    whole.quantize(192).save(picture, optimize=True)
+    assert picture.stat().st_size < MOST_BYTES
