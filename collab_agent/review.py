@@ -29,7 +29,7 @@ from .host import JupyterHost
 from .jupyter.api import JupyterApi
 from .notebook.draft import Notebook, Plan
 from .notebook.steps import DeleteCell, MoveCell, RetypeCell, SpliceSource, Step
-from .notebook.suggestion import planned
+from .notebook.suggestion import Standing, standing
 from .people import People
 from .room.presence import Review, review_state
 from .room.protocol import Changed, Event, PeersChanged, Synced
@@ -117,6 +117,11 @@ class Reviewer:
             return 0.0
         return max(0.0, self._joined_at + self._announced_s - anyio.current_time())
 
+    def can_force(self, kept: Kept) -> bool:
+        """Whether ``force`` would help: somebody works in a cell that the merge rebuilds, and nothing else is wrong."""
+        now, forced = self._standing(kept, False), self._standing(kept, True)
+        return isinstance(now.error, CellInUse) and forced.plan is not None
+
     async def merge(self, kept: Kept, *, force: bool = False) -> Plan:
         """Write a suggestion into the notebook; returns what was written when the room has it.
 
@@ -195,9 +200,15 @@ class Reviewer:
         return plans[0]
 
     def _plan(self, kept: Kept, force: bool) -> Plan:
-        in_use = _nobody if force else self._people.in_use
-        names = self.names()
-        return planned(
+        now = self._standing(kept, force)
+        if now.plan is None:
+            assert now.error is not None
+            raise now.error
+        return now.plan
+
+    def _standing(self, kept: Kept, force: bool) -> Standing:
+        names, in_use = self.names(), _nobody if force else self._people.in_use
+        return standing(
             kept.suggestion, self.document, in_use=in_use, trust=self._trust, short=lambda cell: names.get(cell, "")
         )
 

@@ -23,7 +23,7 @@ import anyio
 import anyio.to_thread
 
 from .config import Limits, Server, Settings
-from .errors import CellInUse, CollabAgentError, ConfigError, NotebookNotFound
+from .errors import CellInUse, CollabAgentError, ConfigError, NotebookNotFound, NotebookUnreadable
 from .jupyter.address import normalise_path
 from .jupyter.api import JupyterApi
 from .jupyter.discovery import find_server
@@ -34,7 +34,6 @@ from .shelf import Kept
 
 OK, FAILED = 0, 1
 """Exit statuses: all went as asked; something was refused or failed, e.g. a merge."""
-STDIN = 0
 _LINE_CHARS = 400
 _CODES = {"bold": "1", "good": "32", "bad": "31", "place": "36", "faint": "2"}
 _KEYS = {"m": "[m]erge", "f": "[f]orce", "d": "[d]rop", "s": "[s]kip", "q": "[q]uit"}
@@ -73,9 +72,10 @@ async def decide(
         sys.stdout.reconfigure(errors="backslashreplace")
     color = sys.stdout.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
     path = None if notebook is None else relative_path(notebook, server, cwd)
-    keys = None if only_list else Keys(STDIN)
+    keys = None if only_list else Keys(sys.stdin.fileno() if sys.stdin is not None else None)
+    name, trust = settings.name or _user(), settings.trust_outputs
     try:
-        return await review(server, path, settings.name or _user(), Screen(_write, color), keys)
+        return await review(server, path, name, Screen(_write, color), keys, trust=trust)
     except OSError:  # the terminal, or whoever read what we print, has gone; the network's errors are CollabAgentErrors
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -122,8 +122,10 @@ async def review(
                 async with Reviewer.joined(api, path, name, limits, trust=trust) as reviewer:
                     desk = Desk(path, reviewer, screen, keys)
                     going_on = await desk.work()
-            except NotebookNotFound:
-                continue  # deleted since it was listed
+            except (NotebookNotFound, NotebookUnreadable) as exc:  # since it was listed
+                screen.line(visible(exc.message), "bad")
+                status = FAILED
+                continue
             status = max(status, desk.status)
             if not going_on:
                 break
@@ -200,7 +202,8 @@ class Desk:
                 if not still:
                     return True
                 (kept,) = still[:1]
-                offered = "mfdsq" if isinstance(exc, CellInUse) else "mdsq"
+                forcible = isinstance(exc, CellInUse) and self._reviewer.can_force(kept)
+                offered = "mfdsq" if forcible else "mdsq"
                 continue
             return True
 
@@ -255,12 +258,12 @@ def _diff(before: str | None, after: str | None) -> Iterator[tuple[str, str]]:
 
 
 class Keys:
-    """Answers from a terminal, a key each, or from anything else, a line each."""
+    """Answers from a terminal, a key each, or from anything else, a line each; ``fd`` None: there are none."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, fd: int | None) -> None:
+        self._fd = -1 if fd is None else fd
         self._lines = b""
-        self._is_terminal = os.isatty(fd)
+        self._is_terminal = fd is not None and os.isatty(fd)
 
     async def read(self, prompt: Callable[[], None]) -> str:
         """Prompt, and wait for an answer; ``?`` for what is no single key, empty at the end of the input."""
@@ -280,19 +283,21 @@ class Keys:
         return answer if len(answer) == 1 and answer.isprintable() else "?"
 
     async def _line(self) -> str:
-        while b"\n" not in self._lines:
-            with suppress(OSError, NotImplementedError):  # a file is always readable, and nothing can wait for it
+        ended = False
+        while b"\n" not in self._lines and not ended:
+            with suppress(
+                OSError, ValueError, NotImplementedError
+            ):  # a file is always readable, and nothing can wait for it
                 await anyio.wait_readable(self._fd)
             try:
                 read = await anyio.to_thread.run_sync(os.read, self._fd, 4_096, abandon_on_cancel=True)
             except OSError:  # it is closed
-                break
-            if not read:
-                break
+                read = b""
+            ended = not read
             self._lines += read
         line, _, self._lines = self._lines.partition(b"\n")
         answer = line.decode(errors="replace").strip()
-        return answer if len(answer) <= 1 else "?"
+        return answer if len(answer) == 1 or ended else "?"
 
 
 @contextmanager
@@ -319,6 +324,7 @@ def relative_path(notebook: str, server: Server, cwd: Path) -> str:
     """A notebook as the user names it, relative to the server's root: a file of this machine counts from ``cwd``."""
     if server.root_dir:
         root, here = Path(server.root_dir).resolve(), (cwd / notebook).resolve()
-        if here.is_file() and here.is_relative_to(root):
-            return here.relative_to(root).as_posix()
+        with suppress(OSError):  # a name that this machine cannot have
+            if here.is_file() and here.is_relative_to(root):
+                return here.relative_to(root).as_posix()
     return normalise_path(notebook)

@@ -174,10 +174,19 @@ def standing(
         names = ", ".join(filter(None, map(short, gone)))
         state = f"cannot be merged: a cell that it is about is gone{f' ({names})' if names else ''}"
         return _refused(CellNotFound, found, state, cells=_meant(found, notebook))
+    working: list[str] = []
+
+    def watched(cell_id: str) -> str:
+        if who := in_use(cell_id):
+            working.append(f"{short(cell_id)}, and {who}: what is typed at that moment would be lost")
+        return who
+
     try:
-        plan = _plan(found, notebook, in_use, trust)
+        plan = _plan(found, notebook, watched, trust)
     except CellInUse as exc:
-        return Standing("would rebuild a cell that somebody works in", error=exc, cells=_meant(found, notebook))
+        what = f"would rebuild {working[-1]}" if working else exc.message.removesuffix(". Nothing was written.")
+        error = CellInUse(f"{found.name} {what}. Nothing was written.", "Merge it when the cell is free.")
+        return Standing("would rebuild a cell that somebody works in", error=error, cells=_meant(found, notebook))
     except (EditError, TargetError) as exc:
         return _conflict(found, notebook, exc, short)
     if not plan.steps:

@@ -203,7 +203,7 @@ async def test_a_cell_with_somebodys_caret_is_merged_away_only_by_force(
     async with Human.join_server(jupyter, path) as ada:
         await ada.place_caret(1, 0)
         await suggest(mcp_agent, path, ("Remove", {"op": "delete", "cell": "#2"}))
-        status, shown, _ = await run(env, path, keys=f"f\nm\n{keys}\nq\n")
+        status, shown, _ = await run(env, path, keys=f"\nf\nm\n{keys}\nq\n")
         assert "Ada's caret is in it" in shown
         assert "[m]erge [f]orce [d]rop [s]kip [q]uit? " in shown
         assert status == 1
