@@ -9,12 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
+
 from .errors import CollabAgentError, InvalidEdit
 from .notebook.plain import inline
 from .notebook.suggestion import Standing, Suggestion, standing, suggestion
 from .peer import NotebookPeer
 from .room.protocol import Changed, Event, PeersChanged
 from .shelf import Kept, Shelf
+
+LOOK_S = 2.0
+"""How long a call that is about something else may be held up by the question what became of suggestions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class Suggestions:
     async def news(self) -> list[str]:
         """What became of our own suggestions, each told once; asks the server only where one may still be open."""
         if any(not own.outcome for own in self._own.values()):
-            with suppress(CollabAgentError):  # the server is away: told next time
+            with suppress(CollabAgentError), anyio.move_on_after(LOOK_S):  # the server is away: told next time
                 await self._look()
         told = [f'suggestion "{own.title}" {own.outcome}' for own in self._own.values() if own.outcome]
         self._own = {sid: own for sid, own in self._own.items() if not own.outcome}
