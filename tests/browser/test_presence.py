@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -161,6 +162,48 @@ async def test_caret_and_name_stand_in_the_cell_where_the_agent_works(
     await expect(page.caret(2)).to_have_count(1)
     await expect(page.caret(1)).to_have_count(0)
     assert await stands_at(flag, page.caret(2))
+
+
+async def test_reading_moves_nothing_and_running_puts_the_caret_into_the_cell_that_runs(
+    jupyter: Server, new_notebook: Callable[..., str], page: LabPage, goose: Goose, tmp_path: Path
+) -> None:
+    path, gate = new_notebook(["first = 1", "second = 2", ""]), tmp_path / "gate"
+    await page.goto(jupyter, path)
+    await goose.setup(path)
+    await goose.modify(
+        {"op": "replace", "cell": "#1", "old": "1", "new": "one"},
+        {
+            "op": "write",
+            "cell": "#3",
+            "source": f"import pathlib\nwhile not pathlib.Path({str(gate)!r}).exists(): pass",
+        },
+        {"op": "replace", "cell": "#2", "old": "2", "new": "two"},
+    )
+    await expect(page.caret(1)).to_have_count(1)
+    await expect(page.tint(1)).to_have_count(0, timeout=60_000)
+    await expect(page.flag("Goose")).to_have_class(re.compile("jp-mod-idle"))
+    before = await page.notebook(AWARENESS)
+    for query in ("outline", "cells", "outputs", "changes", "runs"):
+        await goose.query(query=query)
+    await goose.query(query="search", pattern="first")
+    await goose.setup(path)
+    await goose.execute(code="1")  # aside
+    await expect(page.caret(1)).to_have_count(1)
+    assert await page.notebook(AWARENESS) == before
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(page.visible_flag("Goose").wait_for)
+        await goose.execute(cells=["#3"], wait_s=0)
+        await expect(page.cell(2).locator(".jp-InputPrompt")).to_have_text("[*]:")
+        await expect(page.caret(2)).to_have_count(1)
+    await expect(page.caret(1)).to_have_count(0)
+    await page.page.screenshot(path=tmp_path / "running.png")
+    gate.touch()
+    assert "ok" in await goose.query(query="runs", wait_s=60)
+
+
+AWARENESS = """[...nb.model.sharedModel.awareness.getStates().values()]
+  .filter(state => state.collab_agent).map(state => state.cursors)"""
+"""JavaScript: where the agents' carets are, as the page gets it."""
 
 
 async def stands_at(flag: Locator, caret: Locator) -> bool:
