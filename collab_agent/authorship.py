@@ -85,6 +85,12 @@ class Authorship:
             by[cell_id] = tuple(sorted(wrote or change.clients))
         return by
 
+    def of_difference(
+        self, touched: Mapping[str, CellView | None], ours: Collection[int]
+    ) -> dict[str, tuple[int, ...]]:
+        """The clients that wrote what is new in these cells, as far as their texts show it; without ``ours``."""
+        return {cell_id: tuple(sorted(self._wrote(cell_id, was).difference(ours))) for cell_id, was in touched.items()}
+
     def turned_out(self, change: RemoteChange, by: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         """What an update says about the deletion before it: cells, and who really deleted them.
 

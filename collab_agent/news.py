@@ -78,7 +78,8 @@ class News:
             cell_id: known.get(cell_id) for cell_id, cell in there.items() if not _alike(known.get(cell_id), cell)
         }
         gone = {cell_id: known[cell_id] for cell_id in known.keys() - there.keys()}
-        self._log.note(Update(changed, gone))
+        by = self._people.of_difference(changed, (before.client_id, now.client_id))
+        self._log.note(Update(changed, gone, by=by))
         self._wake()
 
     def lost(self) -> None:

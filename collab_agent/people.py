@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from .authorship import Authorship
 from .config import Limits
 from .notebook.changes import SOMEBODY, Author
 from .notebook.courtesy import Keystrokes
-from .notebook.model import PeerView
+from .notebook.model import CellView, PeerView
 from .room.positions import character_of
 from .room.presence import AGENT_KEY, PresenceChange, Review, State, peer_view, primary_cursor, review_of
 from .room.provider import RoomProvider
@@ -133,6 +133,12 @@ class People:
     def author(self, client: int) -> Author:
         """Who a client is, or was, as far as is known by now."""
         return self._authorship.author(client)
+
+    def of_difference(
+        self, touched: Mapping[str, CellView | None], ours: Collection[int]
+    ) -> dict[str, tuple[int, ...]]:
+        """Who wrote what is new in cells that were not watched for a while."""
+        return self._authorship.of_difference(touched, ours)
 
     def turned_out(self, change: RemoteChange, by: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         """Cells that somebody else has deleted than was said of an earlier update."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Any
 
 import anyio
 import pytest
+from jupyter_ydoc import YNotebook
 
 import collab_agent.news
 from collab_agent.config import Limits, Server
+from collab_agent.room.codec import var_bytes
+from collab_agent.room.presence import encode
 from collab_agent.room.protocol import Changed, Event, Lost
 from collab_agent.room.replica import RemoteChange
 from collab_agent.testing import Human
@@ -186,6 +190,41 @@ async def test_two_humans_and_an_agent_are_each_told_with_their_own(
             await mcp_agent.sees(bob)
             # Both carets are in the cell; only his is where a character went.
             assert (await mcp_agent.query()).since == f"{SINCE}Bob edited {names[0]} (+1 -1 lines)"
+
+
+async def test_of_several_authors_of_one_update_each_is_told_with_their_own(
+    mcp_agent: McpAgent, jupyter: Server, notebook: Notebook
+) -> None:
+    async with pair(mcp_agent, jupyter, notebook) as (relay, _disk, names):
+        people = {name: YNotebook() for name in ("Ann", "Ben")}
+        for page in people.values():
+            page.ydoc.apply_update(relay.notebook.ydoc.get_update())
+        ann, ben = people.values()
+        with ann.ydoc.transaction():
+            write(ann, 0, "\n漢 = 3")
+            write(ann, 2, "😀 ", at=0)
+        with ben.ydoc.transaction():
+            write(ben, 1, "!")
+            write(ben, 2, " 字")
+            ben.ycells.insert(4, ben.create_ycell({"cell_type": "code", "source": "new", "metadata": {}}))
+        states = [(page.ydoc.client_id, 1, {"user": {"name": name}}) for name, page in people.items()]
+        relay._emit(bytes([1]) + var_bytes(encode(states)))
+        ben.ydoc.apply_update(ann.ydoc.get_update(relay.notebook.ydoc.get_state()))
+        async with heard_of(mcp_agent, lambda change: len(change.clients) == 2):
+            relay.notebook.ydoc.apply_update(ben.ydoc.get_update(relay.notebook.ydoc.get_state()))
+        told = (await mcp_agent.query()).since.removeprefix(SINCE)
+        mine, new = re.sub("Ann and Ben|Ben and Ann", "both", told), short(mcp_agent, 4)
+        did = {who: set(what.split(", ")) for who, what in (part.split(" ", 1) for part in mine.split("; "))}
+        assert did == {
+            "Ann": {f"edited {names[0]} (+1 -0 lines)"},
+            "Ben": {f"edited {names[1]} (+1 -1 lines)", f"inserted {new}"},
+            "both": {f"edited {names[2]} (+1 -1 lines)"},
+        }
+
+
+def write(page: YNotebook, cell: int, text: str, at: int | None = None) -> None:
+    source = page.ycells[cell]["source"]
+    source.insert(len(str(source).encode()) if at is None else at, text)
 
 
 async def test_whoever_has_gone_is_told_by_name_and_one_human_here_is_the_one_who_deleted(
@@ -485,7 +524,7 @@ async def test_waiting_outlives_a_short_loss_of_the_room_and_tells_what_happened
             await ada.type(1, "!")
             assert answers == []
             proxy.mend()
-        assert f"edited {names[1]} (+1 -1 lines):\n-1│second\n+1│second!" in answers[0].body
+        assert f"Ada edited {names[1]} (+1 -1 lines):\n-1│second\n+1│second!" in answers[0].body
 
 
 async def test_waiting_for_a_room_that_is_away_for_good_is_an_error(
