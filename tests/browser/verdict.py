@@ -1,0 +1,142 @@
+"""Whether what agents were told is what happened: every claim true and told once, and nothing left out.
+
+What came and went between two calls need not be told, nor what the agent itself has written over since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .ledger import SLACK_S, Claim, Fact, Kind, Ledger, Told
+
+SAYS: dict[Kind, tuple[Kind, ...]] = {
+    "edited": ("edited", "inserted", "deleted"),
+    "inserted": ("inserted", "moved", "edited"),
+    "deleted": ("deleted", "moved"),
+    "moved": ("moved", "inserted"),
+    "retyped": ("retyped", "inserted", "deleted"),
+    "began": ("began", "ended", "deleted"),
+    "ended": ("ended", "began", "deleted"),
+}
+"""Which claims tell of a fact: of a cell that is new nothing else needs to be said."""
+
+
+class Verdict:
+    """Holds one agent's claims against the ledger.
+
+    ``agents``: the names of all agents.  What a page takes away, a cell or letters, it does not sign: then some human,
+    or somebody, must have been named; where a cell is gone, no agent, for agents sign.
+    """
+
+    def __init__(self, ledger: Ledger, told: Told, agents: frozenset[str]) -> None:
+        self._ledger, self._told, self._agents = ledger, told, agents
+        self._claims = list(told.claims())
+
+    def discrepancies(self) -> list[str]:
+        """A line for each; empty if all is as it was told."""
+        return [*self._untrue(), *self._untold()]
+
+    def who(self, fact: Fact) -> str | None:
+        """Whose doing a fact is; None where it cannot be known."""
+        return None if fact.client is None else self._ledger.names.get(fact.client)
+
+    def _untrue(self) -> Iterator[str]:
+        """Claims without a fact of their own."""
+        spent: set[int] = set()
+        for claim in self._claims:
+            call = self._told.calls[claim.call]
+            where = f"{self._told.name}, call {claim.call} at {self._time(call.ended)}"
+            if self._told.name in claim.who:
+                yield f"{where}: was told its own doing: {claim}"
+            since = self._told.calls[claim.call - 1].began - SLACK_S if claim.call else float("-inf")
+            fitting = [
+                (number, fact)
+                for number, fact in enumerate(self._ledger.facts)
+                if since <= fact.at <= call.ended + SLACK_S and self._fits(claim, fact)
+            ]
+            fresh = [(number, fact) for number, fact in fitting if number not in spent or claim.kind == "typing"]
+            if not fresh:
+                yield f"{where}: {'was told again' if fitting else 'did not happen'}: {claim}"
+            if claim.kind != "typing":
+                spent |= {number for number, fact in fresh if fact.at <= call.began} | {n for n, _ in fresh[:1]}
+
+    def _fits(self, claim: Claim, fact: Fact) -> bool:
+        kinds = ("edited", "inserted") if claim.kind == "typing" else (claim.kind,)
+        if claim.kind == "inserted":
+            kinds = ("inserted", "moved")
+        who = self.who(fact)
+        return (
+            fact.kind in kinds
+            and fact.cell.startswith(claim.cell)
+            and (who in claim.who if who is not None else fact.kind != "deleted" or not claim.who & self._agents)
+            and who != self._told.name
+            and (claim.kind != "ended" or claim.count is None or claim.count == fact.count)
+        )
+
+    def _untold(self) -> Iterator[str]:
+        """Facts of others that still matter at the first call after them, and that no call told."""
+        for fact in self._ledger.facts:
+            who = self.who(fact)
+            due = self._due(fact)
+            if who == self._told.name or due is None or not self._matters(fact, due):
+                continue
+            told = any(
+                claim.call <= due
+                and self._told.calls[claim.call].ended >= fact.at - SLACK_S
+                and fact.cell.startswith(claim.cell)
+                and claim.kind in SAYS[fact.kind]
+                and (who in claim.who or fact.client is None)
+                for claim in self._claims
+            )
+            if not told:
+                line = fact.line(self._ledger.names)
+                yield f"{self._told.name}, call {due}: was not told at {self._time(fact.at)}: {line}"
+
+    def _due(self, fact: Fact) -> int | None:
+        """The first call that began so late after a fact that it must tell it; None before the agent came."""
+        if fact.at < self._told.calls[0].ended + SLACK_S:
+            return None
+        return next((n for n, call in enumerate(self._told.calls) if call.began > fact.at + SLACK_S), None)
+
+    def _matters(self, fact: Fact, due: int) -> bool:
+        """Whether what happened is still so when it must be told, and nobody has done the like there since."""
+        until = self._told.calls[due].ended
+        before = self._ledger.state_at(self._told.calls[due - 1].began - SLACK_S)
+        now = self._ledger.state_at(until).get(fact.cell)
+        later = [
+            other
+            for other in self._ledger.facts
+            if other.cell == fact.cell and fact.at <= other.at <= until and other is not fact
+        ]
+        if fact.kind == "deleted":
+            return now is None and fact.cell in before
+        if now is None or any(other.kind in ("deleted", "inserted") for other in later):
+            return False
+        match fact.kind:
+            case "edited":
+                old = before[fact.cell].source.split("\n") if fact.cell in before else []
+                return any(line in now.source.split("\n") and line not in old for line in fact.lines)
+            case "moved":
+                return not any(other.kind == "moved" for other in later) and self._displaced(fact, due)
+            case "retyped":
+                return not any(other.kind == "retyped" for other in later)
+            case "began" | "ended":
+                return not any(other.kind in ("began", "ended", "moved", "retyped") for other in later)
+        return True
+
+    def _displaced(self, fact: Fact, due: int) -> bool:
+        """Whether a moved cell has other neighbours than before, among the cells that were there all the time."""
+        old = list(self._ledger.state_at(self._told.calls[due - 1].began - SLACK_S))
+        new = list(self._ledger.state_at(self._told.calls[due].ended))
+        old, new = [c for c in old if c in new], [c for c in new if c in old]
+        if fact.cell not in old:
+            return False
+        here, there = old.index(fact.cell), new.index(fact.cell)
+        return (
+            here != there
+            and old[here - 1 : here] != new[there - 1 : there]
+            and old[here + 1 :][:1] != new[there + 1 :][:1]
+        )
+
+    def _time(self, at: float) -> str:
+        return f"{at - self._ledger.states[0][0]:.3f}"
