@@ -72,7 +72,7 @@ def apply(text: str, splices: Iterable[Splice]) -> str:
 def words(block: Splice, text: str) -> list[Splice]:
     """A changed run of lines, narrowed to the words that changed in it."""
     old, new = _TOKEN.findall(text[block.start : block.stop]), _TOKEN.findall(block.insert)
-    return [Splice(block.start + s.start, block.start + s.stop, s.insert) for s in _blocks(old, new)]
+    return [Splice(block.start + s.start, block.start + s.stop, s.insert) for s in blocks(old, new)]
 
 
 def diff(before: str, after: str, *, refine: Callable[[Splice, str], Iterable[Splice]] = words) -> Splices:
@@ -85,17 +85,17 @@ def diff(before: str, after: str, *, refine: Callable[[Splice, str], Iterable[Sp
     trimmed = _trim(Splice(0, len(before), after), before)
     old, new = before[trimmed.start : trimmed.stop], trimmed.insert
     if not old or not new:
-        return (_whole_lines(trimmed, before),)
+        return _whole_lines((trimmed,), before)
     # Whole lines are compared, so take back what the trimming cut off the first and the last line.
     head = before.rfind("\n", 0, trimmed.start) + 1
     tail = before.find("\n", trimmed.stop)
     tail = len(before) if tail < 0 else tail + 1
     after_tail = len(after) - (len(before) - tail)
     found: list[Splice] = []
-    for block in _blocks(before[head:tail].splitlines(True), after[head:after_tail].splitlines(True)):
+    for block in blocks(before[head:tail].splitlines(True), after[head:after_tail].splitlines(True)):
         shifted = Splice(head + block.start, head + block.stop, block.insert)
         found += refine(shifted, before)
-    return normalise(found, before)
+    return _whole_lines(normalise(found, before), before)
 
 
 def normalise(splices: Iterable[Splice], text: str) -> Splices:
@@ -191,11 +191,19 @@ def _common(one: str, other: str) -> int:
     return low
 
 
-def _whole_lines(splice: Splice, text: str) -> Splice:
-    """A trimmed insertion or deletion, moved to the start of a line where it is one of whole lines.
+def _whole_lines(splices: Splices, text: str) -> Splices:
+    """The same change, with insertions and deletions of whole lines moved to the start of a line.
 
     ``print(a)`` above ``print(b)`` is an insertion of ``a)⏎print(`` too, but that would part a line, and a caret in it.
     """
+    found: list[Splice] = []
+    for splice in splices:
+        moved = _from_line_start(splice, text) if splice.start == splice.stop or not splice.insert else splice
+        found.append(splice if found and moved.start <= found[-1].stop else moved)
+    return tuple(found)
+
+
+def _from_line_start(splice: Splice, text: str) -> Splice:
     start = text.rfind("\n", 0, splice.start) + 1
     head = text[start : splice.start]
     moved = splice.insert or text[splice.start : splice.stop]
@@ -205,8 +213,8 @@ def _whole_lines(splice: Splice, text: str) -> Splice:
     return Splice(start, splice.stop - len(head), head + rest if splice.insert else "")
 
 
-def _blocks(old: Sequence[str], new: Sequence[str]) -> Iterator[Splice]:
-    """The runs of tokens that differ, as splices of the joined ``old``."""
+def blocks(old: Sequence[str], new: Sequence[str]) -> Iterator[Splice]:
+    """The runs of tokens (of a text: its characters) that differ, as splices of the joined ``old``; in bounded time."""
     offsets = [0, *accumulate(map(len, old))]
     for i1, i2, j1, j2 in _runs(old, new):
         yield Splice(offsets[i1], offsets[i2], "".join(new[j1:j2]))

@@ -18,10 +18,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from itertools import accumulate
 
-from .splice import Splice, Splices, diff, normalise, words
+from .splice import Splice, Splices, blocks, diff, normalise, words
 
 _MOST_PAIRS = 250_000
 """What is longer than this (characters of one, times characters of the other) is not compared by characters."""
@@ -40,7 +39,7 @@ class Unravelled:
     kept: tuple[str, ...] = ()
     """What others had put into the text that goes; it stays."""
     lost: tuple[str, ...] = ()
-    """What does not come back, because the text around its place is no longer there."""
+    """What does not come back, because the text around its place is no longer there; with the rest of its lines."""
 
 
 def unravel(after: str, before: str, now: str) -> Unravelled:
@@ -53,13 +52,23 @@ def unravel(after: str, before: str, now: str) -> Unravelled:
     theirs = _Theirs(after, now)
     splices: list[Splice] = []
     kept: list[str] = []
-    lost: list[str] = []
+    lost: dict[int, str] = {}
+    shift = 0
     for hunk in ours:
         taken = _Hunk(hunk, theirs)
         splices += taken.splices
         kept += taken.kept
-        lost += taken.lost
-    return Unravelled(normalise(splices, now), tuple(kept), tuple(lost))
+        if taken.lost:
+            first = before.rfind("\n", 0, hunk.start + shift) + 1
+            lost[first] = _lines(before, first, hunk.start + shift + len(hunk.insert))
+        shift += hunk.growth
+    return Unravelled(normalise(splices, now), tuple(kept), tuple(lost.values()))
+
+
+def _lines(text: str, start: int, stop: int) -> str:
+    """From the start of a line to the end of the line that ``stop`` lies on."""
+    end = text.find("\n", max(start, stop - 1))
+    return text[start : end if end >= 0 else len(text)].strip("\n")
 
 
 def closely(before: str, after: str) -> Splices:
@@ -83,12 +92,11 @@ def _letters(splice: Splice, text: str, part: float) -> list[Splice] | None:
     old, new = text[splice.start : splice.stop], splice.insert
     if not old or not new or len(old) * len(new) > _MOST_PAIRS:
         return None
-    found = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    equal = [i2 - i1 for tag, i1, i2, _, _ in found if tag == "equal"]
-    alike = sum(equal)
-    if alike < part * len(old) or alike < 2 * len(equal) or 4 * alike < len(new):
+    found = list(blocks(old, new))
+    alike = len(old) - sum(block.stop - block.start for block in found)
+    if alike < part * len(old) or alike < 2 * (len(found) - 1) or 4 * alike < len(new):
         return None
-    return [Splice(splice.start + i1, splice.start + i2, new[j1:j2]) for tag, i1, i2, j1, j2 in found if tag != "equal"]
+    return [Splice(splice.start + block.start, splice.start + block.stop, block.insert) for block in found]
 
 
 class _Theirs:
@@ -128,7 +136,7 @@ class _Theirs:
 
 
 class _Hunk:
-    """One splice of ours, done to the text now: ``splices``, what is ``kept`` in it and what is ``lost``."""
+    """One splice of ours, done to the text now: ``splices``, what is ``kept``, whether what had been there is lost."""
 
     def __init__(self, ours: Splice, theirs: _Theirs) -> None:
         self._ours = ours
@@ -136,15 +144,15 @@ class _Hunk:
         self._near = theirs.near(ours.start, ours.stop)
         self.splices: list[Splice] = []
         self.kept: list[str] = []
-        self.lost: list[str] = []
+        self.lost = False
         if ours in self._near:
             return  # somebody has done it by hand
         if self._has_no_place():
-            self.lost = [ours.insert] if ours.insert.strip() else []
+            self.lost = bool(ours.insert.strip())
             return
         at = theirs.place(ours.start, behind=self._behind())
         if ours.insert:
-            self.splices.append(Splice(at, at, ours.insert))
+            self.splices.append(Splice(at, at, ours.insert + self._line_end()))
         self._take_out(at)
 
     def _has_no_place(self) -> bool:
@@ -163,33 +171,35 @@ class _Hunk:
         """
         return self._ours.stop > self._ours.start or not self._theirs.starts_line(self._ours.start)
 
+    def _line_end(self) -> str:
+        """What parts text that comes back on an empty line from what others typed on it."""
+        at, came = self._ours.start, self._ours.insert
+        beside = next((splice.insert for splice in self._near if splice.start == splice.stop == at), "")
+        alone = at == self._ours.stop and self._theirs.starts_line(at) and self._theirs.ends_line(at)
+        return "\n" if beside and alone and not came.endswith("\n") and not beside.startswith("\n") else ""
+
     def _take_out(self, at: int) -> None:
         """Delete what is still there, but for line ends that part what others typed from what they did not."""
         theirs = self._theirs
         text = theirs.now[max(at - 1, 0) : at] + self._ours.insert
         open_line = bool(text) and not text.endswith("\n")
-        typed = False
-        end: int | None = None  # a line end that goes, the first since what was kept
-        keep: set[int] = set()
+        end = -1  # a line end that goes, the last since what was kept
+        keep: list[tuple[int, int]] = []
         going: list[tuple[int, int]] = []
         for start, stop, text in self._parts():
             if not text:
                 going.append((start, stop))
-                found = theirs.now.find("\n", start, stop)
-                end = found if end is None and found >= 0 else end
+                end = max(end, theirs.now.rfind("\n", start, stop))
                 continue
-            if end is not None and open_line and not text.startswith("\n"):
-                keep.add(end)
+            if end >= 0 and open_line and not text.startswith("\n"):
+                keep.append((end, end + 1))
             self.kept.append(text)
-            open_line, typed, end = not text.endswith("\n"), True, None
-        if typed and end is not None and open_line and not theirs.ends_line(self._ours.stop):
-            keep.add(end)
+            open_line, end = not text.endswith("\n"), -1
+        if self.kept and end >= 0 and open_line and not theirs.ends_line(self._ours.stop):
+            last = going[-1][1]
+            keep.append((end, end + 1 if theirs.now[end:last].strip() else last))  # what follows keeps its indentation
         for start, stop in going:
-            cuts = [
-                start,
-                *(cut for place in sorted(keep) if start <= place < stop for cut in (place, place + 1)),
-                stop,
-            ]
+            cuts = [start, *(cut for kept in keep if start <= kept[0] < stop for cut in kept), stop]
             self.splices += [Splice(a, b, "") for a, b in zip(cuts[::2], cuts[1::2], strict=True) if a < b]
 
     def _parts(self) -> list[tuple[int, int, str]]:

@@ -64,6 +64,7 @@ def test_what_was_typed_into_text_that_goes_stays(before: str, after: str, now: 
     ("before", "after", "now", "left"),
     [
         ("x = 1  # why", "x = 1", "x = 1 + 1", "x = 1 + 1  # why"),
+        ("old", "", "new", "old\nnew"),
         ("foo.bar()", "bar()", "baz_bar()", "foo.baz_bar()"),
         ("a\nb\nc", "a\nc", "a\nnew\nc", "a\nb\nnew\nc"),
         ("def f():\n    pass\n", "", "g()\n", "def f():\n    pass\ng()\n"),
@@ -87,7 +88,7 @@ def test_what_was_taken_out_comes_back_beside_what_was_typed(before: str, after:
 def test_what_has_no_place_any_more_is_named_and_not_put_anywhere(before: str, after: str, now: str, left: str) -> None:
     found = unravel(after, before, now)
     assert apply(now, found.splices) == left
-    assert found.lost
+    assert found.lost == (before.removesuffix("\n"),)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,13 @@ def test_what_has_no_place_any_more_is_named_and_not_put_anywhere(before: str, a
 )
 def test_what_somebody_has_already_taken_back_by_hand_is_not_done_twice(before: str, after: str, now: str) -> None:
     assert apply(now, unravel(after, before, now).splices) == now
+
+
+def test_a_line_below_what_goes_keeps_its_indentation() -> None:
+    before = "def f():\n    return 1\n"
+    after = 'def f(x):\n    """Doc."""\n    return x\n'
+    now = 'def f(x):\n    """Doc of it."""\n    return x\n'
+    assert apply(now, unravel(after, before, now).splices) == "def f():\n of it\n    return 1\n"
 
 
 def test_similar_lines_do_not_garble_each_other() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycrdt import Array, Doc, Map, Text
 
@@ -54,12 +54,14 @@ def theirs(text: str) -> str:
     return "".join(character for character in text if character in MARKS)
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_without_others_a_text_becomes_exactly_what_it_was(before: str, after: str) -> None:
     assert apply(after, unravel(after, before, after).splices) == before
     assert unravel(after, before, before).splices == ()
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS, STROKES)
 def test_every_character_that_others_typed_survives_in_order(
     before: str, after: str, strokes: list[tuple[float, str]]
@@ -72,6 +74,7 @@ def test_every_character_that_others_typed_survives_in_order(
         assert Counter(before) <= Counter(undone)  # nothing of what stood there before the call is missing
 
 
+@settings(deadline=None)
 @given(TEXTS, st.text(alphabet="ab\n", max_size=30), st.text(alphabet="ab\n", max_size=30))
 def test_texts_of_few_letters_and_many_repetitions_lose_nothing_that_the_diff_calls_theirs(
     before: str, after: str, now: str
@@ -180,6 +183,7 @@ def agent_with(sources: Sequence[str]) -> Agent:
 SOURCES = st.lists(TEXTS, min_size=4, max_size=4)
 
 
+@settings(deadline=None)
 @given(SOURCES, CALLS)
 def test_undoing_all_calls_and_redoing_them_is_the_identity_at_every_step(
     sources: list[str], calls: list[list[dict[str, Any]]]
@@ -221,6 +225,7 @@ def sessions(draw: st.DrawFn) -> list[tuple[str, Any]]:
     return draw(st.lists(doing, min_size=3, max_size=14))
 
 
+@settings(deadline=None)
 @given(SOURCES, sessions())
 def test_two_documents_that_merge_lose_no_keystroke_to_undoing(
     sources: list[str], session: list[tuple[str, Any]]
