@@ -6,7 +6,7 @@ An ``Agent`` connects to nothing until the first notebook is opened: an MCP clie
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from .config import Identity, Server, Settings
-from .errors import CollabAgentError, TargetError, sole_cause
+from .errors import CollabAgentError, NotebookNotFound, TargetError, sole_cause
 
 if TYPE_CHECKING:
     from .host import Panel
@@ -42,8 +42,10 @@ class Agent:
         self._api: JupyterApi | None = None
         self._nameplate: Nameplate | None = None
         self._panel: _Open[Panel] | None = None
-        self._open: dict[str, _Open[NotebookPeer]] = {}
-        self._suggestions: dict[str, Suggestions] = {}
+        self._panel_lock = anyio.Lock()
+        self._open: list[_Open[NotebookPeer]] = []
+        self._turns: dict[str, anyio.Lock] = {}
+        self._suggestions: dict[NotebookPeer, Suggestions] = {}
 
     @property
     def nameplate(self) -> Nameplate:
@@ -75,64 +77,100 @@ class Agent:
 
     async def open(self, path: str, kernel: str | None = None) -> NotebookPeer:
         """Join a notebook's room, and its kernel; makes the notebook if it is missing.  Twice is harmless."""
-        from .host import JupyterHost, Panel
         from .jupyter.address import normalise_path
-        from .peer import NotebookPeer
 
         path = normalise_path(path)
-        settings = self.settings
-        settings.policy.check_path(path)
-        async with self._lock:
-            if path in self._open:
-                return self._open[path].what
-            api = await self._connected()
-            made = not settings.policy.read_only and await api.create_notebook(path, kernel)
-            host, trust = JupyterHost(api, path, self.nameplate), settings.trust_outputs
-            peer = NotebookPeer(
-                host,
-                path,
-                self.nameplate,
-                settings.limits,
-                trust_outputs=trust,
-                policy=settings.policy,
-                mark_cells=settings.mark_cells,
-            )
+        self.settings.policy.check_path(path)
+        api = await self.api()
+        async with self._turn(path):
+            found = await self._find(api, path)
+            if found is not None:
+                return found
+            made = not self.settings.policy.read_only and await api.create_notebook(path, kernel)
+            peer = self._new_peer(api, path)
             if made:
                 peer.people.first_here()
             opened = _Open(peer)
             await self._start(opened.run)
+            self._open.append(opened)
             try:
-                if self._panel is None:
-                    panel = _Open(Panel(api, self.nameplate, self.settings.limits))
-                    await self._start(panel.run)
-                    self._panel = panel
+                await self._show(api)
             except BaseException:
+                self._open.remove(opened)
                 await opened.close()
                 raise
-            self._open[path] = opened
-            self._panel.what.opened(path)
             return peer
 
+    async def _find(self, api: JupyterApi, path: str) -> NotebookPeer | None:
+        """The open notebook that is at ``path``; its old name must neither lead to it nor make a new notebook."""
+        for peer in self.peers:
+            if peer.path == path:
+                with suppress(CollabAgentError):
+                    await peer.whereabouts.locate()  # another notebook may be there by now
+        if found := self._at(path):
+            return found
+        if any(path in peer.whereabouts.former for peer in self.peers):
+            try:
+                await api.check_notebook(path)
+            except NotebookNotFound:
+                raise self._not_open(path) from None
+        return None
+
+    def _new_peer(self, api: JupyterApi, path: str) -> NotebookPeer:
+        from .host import JupyterHost
+        from .peer import NotebookPeer
+
+        settings = self.settings
+        peer = NotebookPeer(
+            JupyterHost(api, path, self.nameplate),
+            path,
+            self.nameplate,
+            settings.limits,
+            trust_outputs=settings.trust_outputs,
+            policy=settings.policy,
+            mark_cells=settings.mark_cells,
+        )
+        peer.whereabouts.on_moved = lambda old, new: (
+            self._panel.what.moved(old, new) if self._panel is not None else None
+        )
+        return peer
+
     async def leave(self, path: str | None) -> str:
-        """Leave a notebook's room, and wait until we are gone from it; returns its path.  The kernel stays."""
+        """Leave a notebook's room, and wait until we are gone from it; returns its path.  The kernel stays.
+
+        What was called before is done first; what is called from now on finds it closed.
+        """
         peer = self.get(path)
-        async with self._lock:
-            opened = self._open.pop(peer.path, None)
-            self._suggestions.pop(peer.path, None)
+        async with peer.lock, self._turn(peer.path):
+            opened = next((each for each in self._open if each.what is peer), None)
             if opened is not None:
+                self._open.remove(opened)
+                self._suggestions.pop(peer, None)
                 try:
                     await opened.close()
                 finally:
-                    await self._show_closed(peer.path)
+                    await self._show()
         return peer.path
 
-    async def _show_closed(self, path: str) -> None:
-        """Take a notebook out of our entry in the panel; the last one takes the entry with it."""
-        if self._panel is not None and self._open:
-            self._panel.what.closed(path)
-        elif self._panel is not None:
-            panel, self._panel = self._panel, None
-            await panel.close()
+    def _turn(self, path: str) -> anyio.Lock:
+        """Whoever opens or leaves a notebook waits for others who do, and for nobody who is at another one."""
+        return self._turns.setdefault(path, anyio.Lock())
+
+    async def _show(self, api: JupyterApi | None = None) -> None:
+        """Have the panel list what is open; the last one takes our entry with it."""
+        from .host import Panel
+
+        async with self._panel_lock:
+            paths = [opened.what.path for opened in reversed(self._open)]
+            if self._panel is None and paths and api is not None:
+                panel = _Open(Panel(api, self.nameplate, self.settings.limits))
+                await self._start(panel.run)
+                self._panel = panel
+            if self._panel is not None and paths:
+                self._panel.what.show(paths)
+            elif self._panel is not None:
+                panel, self._panel = self._panel, None
+                await panel.close()
 
     def get(self, path: str | None) -> NotebookPeer:
         """The open notebook at ``path``, or the only one that is open; ``TargetError`` otherwise."""
@@ -140,14 +178,27 @@ class Agent:
 
         if path is not None:
             path = normalise_path(path)
-            if path in self._open:
-                return self._open[path].what
-            raise TargetError(f"{path!r} is not open. {self._listing()}", f'Call setup_notebook("{path}") first.')
+            found = self._at(path)
+            if found is None:
+                raise self._not_open(path)
+            return found
         if len(self._open) == 1:
-            return next(iter(self._open.values())).what
+            return self._open[0].what
         raise TargetError(
             f"Which notebook? {self._listing()}",
             "Name it as notebook_path." if self._open else 'Call setup_notebook("NAME.ipynb") first.',
+        )
+
+    def _at(self, path: str) -> NotebookPeer | None:
+        return next((peer for peer in self.peers if peer.path == path), None)
+
+    def _not_open(self, path: str) -> TargetError:
+        now = next((peer.path for peer in self.peers if path in peer.whereabouts.former), None)
+        if now is None:
+            return TargetError(f"{path!r} is not open. {self._listing()}", f'Call setup_notebook("{path}") first.')
+        return TargetError(
+            f"The notebook that was {path!r} is {now!r} now: somebody has renamed it. Nothing was done.",
+            f'Call again with notebook_path="{now}"; it is open.',
         )
 
     def suggestions(self, peer: NotebookPeer) -> Suggestions:
@@ -156,18 +207,23 @@ class Agent:
         from .suggestions import Suggestions
 
         assert self._api is not None
-        if peer.path not in self._suggestions:
-            shelf = Shelf(self._api, lambda: peer.view.path or peer.path, self.settings.limits)
-            self._suggestions[peer.path] = Suggestions(peer, shelf)
-        return self._suggestions[peer.path]
+        if peer not in self._suggestions:
+            shelf = Shelf(self._api, lambda: peer.path, self.settings.limits)
+            self._suggestions[peer] = Suggestions(peer, shelf)
+        return self._suggestions[peer]
+
+    @property
+    def peers(self) -> list[NotebookPeer]:
+        """The open notebooks, in the order of opening."""
+        return [opened.what for opened in self._open]
 
     @property
     def open_paths(self) -> list[str]:
-        """The paths of the open notebooks."""
-        return list(self._open)
+        """Where the open notebooks are now."""
+        return [peer.path for peer in self.peers]
 
     def _listing(self) -> str:
-        return f"Open: {', '.join(self._open)}." if self._open else "No notebook is open."
+        return f"Open: {', '.join(self.open_paths)}." if self._open else "No notebook is open."
 
     async def _start(self, run: Callable[..., Awaitable[None]]) -> None:
         """Start a task of ours; its failure to start is the caller's, a later end is nobody's."""
@@ -184,7 +240,7 @@ class Agent:
 
     async def aclose(self) -> None:
         """Leave everything."""
-        for path in list(self._open):
+        for path in self.open_paths:
             await self.leave(path)
 
 

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio.abc import TaskStatus
 
 from .config import Limits
+from .errors import NotebookNotFound
 from .jupyter.api import JupyterApi
 from .nameplate import Nameplate
 from .room.channel import Channel, websocket_channel
@@ -37,6 +38,9 @@ class Host(Protocol):
 
     def connect(self) -> AbstractAsyncContextManager[Channel]:
         """A new connection to the notebook's room; a ``CollabAgentError`` where the notebook cannot be joined."""
+
+    async def where(self) -> str:
+        """Where the notebook is now, as the server knows it: it may have been renamed.  Empty where it is no file."""
 
     async def kernel_id(self, kernel: str | None, *, human_here: bool) -> str:
         """The kernel of the human's session; one is started where there is none."""
@@ -66,11 +70,15 @@ class Named(Protocol):
 
 
 class JupyterHost:
-    """One notebook of a Jupyter server.  ``path`` is normalised and relative to the server's root."""
+    """One notebook of a Jupyter server.  ``path`` is normalised and relative to the server's root.
+
+    Once the notebook was joined it is that file, whatever it is called: by its old path another one might be found.
+    """
 
     def __init__(self, api: JupyterApi, path: str, identity: Named) -> None:
         self._api = api
         self._path = path
+        self._file_id: str | None = None
         self._identity = identity
         self._process = ""
 
@@ -85,12 +93,25 @@ class JupyterHost:
 
         A room for a path that does not exist would stop every open room of the server from broadcasting.
         """
-        await self._api.check_notebook(self._path)
-        session = await self._api.open_session_rtc(self._path)
-        self._process = session.session_id
+        path = await self.where()
+        await self._api.check_notebook(path)
+        session = await self._api.open_session_rtc(path)
+        # A server that was started anew may have lost its list of ids; one that was not means another file.
+        if self._file_id not in (None, session.file_id) and self._process == session.session_id:
+            raise NotebookNotFound(
+                f"The notebook that was open as {path!r} is gone, and another one is there now.",
+                f'Leave it, setup_notebook("{path}", action="leave"), and open the other one.',
+            )
+        self._file_id, self._process = session.file_id, session.session_id
         url = self._api.ws_url(f"api/collaboration/room/{session.room_id}?sessionId={session.session_id}")
         async with websocket_channel(url, self._api.headers) as channel:
             yield channel
+
+    async def where(self) -> str:
+        """See ``Host``."""
+        if self._file_id is not None:
+            self._path = await self._api.path_of(self._file_id) or self._path
+        return self._path
 
     async def kernel_id(self, kernel: str | None, *, human_here: bool) -> str:
         """See ``Host``."""
@@ -142,15 +163,14 @@ class Panel:
         with self._nameplate.read_by(self._publish):
             await self._room.run(task_status=task_status)
 
-    def opened(self, path: str) -> None:
-        """We have opened this notebook, and work in it."""
-        self._documents = [path, *(other for other in self._documents if other != path)]
+    def show(self, paths: Sequence[str]) -> None:
+        """We have these notebooks open, and work in the first."""
+        self._documents = list(paths)
         self._publish()
 
-    def closed(self, path: str) -> None:
-        """We have left this notebook."""
-        self._documents = [other for other in self._documents if other != path]
-        self._publish()
+    def moved(self, old: str, new: str) -> None:
+        """A notebook that we have open is called otherwise now."""
+        self.show([new if path == old else path for path in self._documents])
 
     def _publish(self) -> None:
         current = self._documents[0] if self._documents else None

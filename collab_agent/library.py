@@ -32,7 +32,7 @@ async def joined(
             panel = Panel(api, nameplate, Limits())
             host = JupyterHost(api, path, nameplate)
             async with NotebookPeer.joined(host, path, nameplate, mark_cells=mark_cells) as peer:
-                panel.opened(path)
+                panel.show([path])
                 await tasks.start(panel.run)
                 yield peer
             tasks.cancel_scope.cancel()

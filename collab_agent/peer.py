@@ -37,6 +37,7 @@ from .room.provider import RoomProvider
 from .run import Run
 from .runs import RunQueue
 from .saving import RunRoom, Saver
+from .whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from .kernel.client import KernelClient
@@ -59,7 +60,6 @@ class NotebookPeer:
         policy: Policy | None = None,
         mark_cells: bool = False,
     ) -> None:
-        self.path = path
         self._policy = policy or Policy()
         self._nameplate = identity if isinstance(identity, Nameplate) else Nameplate(identity)
         self.limits = limits or Limits()
@@ -67,6 +67,7 @@ class NotebookPeer:
         self.lock = anyio.Lock()
         """Serialises the calls of one client that change something."""
         self._room = RoomProvider(host.connect, self._on_event, self.limits)
+        self.whereabouts = Whereabouts(host, self._room, path)
         self.people = People(self._room, self.limits)
         self.news = News(self._room, self.people, self.limits)
         self._listeners: list[Callable[[Event], None]] = []
@@ -140,6 +141,7 @@ class NotebookPeer:
                     tasks.start_soon(self.runs.work)
                     tasks.start_soon(self._kernel.watch, self.runs.wait_busy)
                     tasks.start_soon(self._saver.autosave)
+                    tasks.start_soon(self.whereabouts.follow)
                     task_status.started()
                     await anyio.sleep_forever()
             finally:
@@ -162,14 +164,14 @@ class NotebookPeer:
     # Reading.
 
     @property
+    def path(self) -> str:
+        """Where the notebook is now."""
+        return self.whereabouts.path
+
+    @property
     def identity(self) -> Identity:
         """How this agent appears on the page now."""
         return self._nameplate.identity
-
-    @property
-    def _path_now(self) -> str:
-        """Where the notebook is, as far as the room knows: a human may have renamed it."""
-        return self.view.path or self.path
 
     @property
     def document(self) -> Notebook:
@@ -178,7 +180,7 @@ class NotebookPeer:
 
     def check_write(self) -> None:
         """``NotAllowed`` where this agent may not write into the notebook."""
-        self._policy.check_write(self._path_now)
+        self.whereabouts.hold_to(self._policy.check_write)
 
     @property
     def view(self) -> NotebookView:
@@ -231,14 +233,22 @@ class NotebookPeer:
 
         Any ``EditError`` or ``TargetError``: nothing was written.
         """
-        self._policy.check_write(self._path_now)
-        return await self._editor.edit(edits, self._tasks)
+        self.whereabouts.hold_to(self._policy.check_write)
+        return await self._editor.edit(edits, self._open())
+
+    def _open(self) -> TaskGroup:
+        if self._tasks is None:
+            raise RoomClosed(
+                f"{self.path!r} is not open any more. Nothing was written.",
+                f'Call setup_notebook("{self.path}") first.',
+            )
+        return self._tasks
 
     # Running.
 
     async def run_cells(self, cells: Sequence[str], *, stop_on_error: bool = True) -> list[Run]:
         """Queue code cells, by full id, in this order; the runs go on whatever becomes of the caller."""
-        self._policy.check_run(self._path_now)
+        self.whereabouts.hold_to(self._policy.check_run)
         for cell_id in cells:
             cell = self._room.replica.cell(cell_id)
             if cell is None or cell.type != "code":
@@ -268,11 +278,10 @@ class NotebookPeer:
 
     async def ensure_kernel(self, kernel: str | None = None) -> KernelClient:
         """The kernel of the human's session, connected; one is started where there is none."""
-        if self._tasks is None:
-            raise RoomClosed("The notebook is not open.", "Call setup_notebook first.")
-        self._policy.check_run(self._path_now)
+        tasks = self._open()
+        self.whereabouts.hold_to(self._policy.check_run)
         spec = kernel or self._room.replica.kernelspec
-        client = await self._kernel.ensure(self._tasks, spec, human_here=self.people.humans_here)
+        client = await self._kernel.ensure(tasks, spec, human_here=self.people.humans_here)
         client.sign_as(self.identity.name)
         return client
 
@@ -300,12 +309,14 @@ class NotebookPeer:
 
     async def save(self) -> None:
         """Have the file written, and read it back until it holds what the room holds; ``SaveFailed`` otherwise."""
-        self._policy.check_write(self._path_now)
+        self.whereabouts.hold_to(self._policy.check_write)
         await self._saver.save()
 
     # Events.
 
     def _on_event(self, event: Event) -> None:
+        if isinstance(event, Synced | Changed):
+            self.whereabouts.listen()
         if isinstance(event, Synced | PeersChanged) and self._room.connected:
             self._nameplate.meet(self._room.protocol.presence.others.values())
         match event:

@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"room", "kernel", "jupyter"}),
     frozenset({"authorship", "nameplate"}),
     frozenset({"host"}),
-    frozenset({"appearance", "kernel_holder", "people", "run", "saving", "shelf"}),
+    frozenset({"appearance", "kernel_holder", "people", "run", "saving", "shelf", "whereabouts"}),
     frozenset({"losses", "news", "run_writer", "widgets"}),
     frozenset({"journal", "runs"}),
     frozenset({"editing"}),

@@ -22,7 +22,7 @@ SPLIT, SCORE, FINDINGS, APART = "b73f1e58", "0d82c4a6", "84e1d7cf", "70b5e9a4"
 
 ON_SCALES = """\
 # Scaled first: proline counts in hundreds, hue in tenths.
-X, y = wine.data, data["cultivar"]
+X, y = data[wine.feature_names], data["cultivar"]
 X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, stratify=y, random_state=7)
 model = make_pipeline(StandardScaler(), LogisticRegression())
 model.fit(X_train, y_train)

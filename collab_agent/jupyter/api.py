@@ -110,6 +110,11 @@ class JupyterApi(SessionsApi, ForksApi):
         answer = await self._rest.request("GET", path, accept=(404,))
         return None if answer.status_code == 404 else text_of(self._rest.object(answer), "version")
 
+    async def path_of(self, file_id: str) -> str | None:
+        """Where the file with this id of a room is now, renamed or not; None where the server cannot say."""
+        answer = await self._rest.request("GET", "api/fileid/path", query={"id": file_id}, accept=(404,))
+        return None if answer.status_code == 404 else text_of(self._rest.object(answer), "path")
+
     async def open_session_rtc(self, path: str) -> DocumentSession:
         """The room of a notebook.  Call ``check_notebook`` first: for a missing path the server answers, too.
 

@@ -106,8 +106,7 @@ class Replica:
         if self._view is None:
             if self._language is None:
                 self._language = language(self._meta)
-            path = self._state.get("path")
-            self._view = NotebookView(tuple(self._cells.views), path if isinstance(path, str) else "", self._language)
+            self._view = NotebookView(tuple(self._cells.views), self.path, self._language)
         return self._view
 
     def cell(self, cell_id: str) -> CellView | None:
@@ -136,10 +135,14 @@ class Replica:
         return None if cell is None or cell.map is None else rebuildable(cell.map)
 
     @property
+    def path(self) -> str:
+        """Where the file is, as the room says; empty where it does not."""
+        return value if isinstance(value := self._state.get("path"), str) else ""
+
+    @property
     def hash(self) -> str | None:
         """The SHA-256 that the server has put down for the file it last wrote or read."""
-        value = self._state.get("hash")
-        return value if isinstance(value, str) else None
+        return value if isinstance(value := self._state.get("hash"), str) else None
 
     @property
     def dirty(self) -> bool:

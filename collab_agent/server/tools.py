@@ -84,7 +84,7 @@ class Tools:
         except CollabAgentError:
             meant = None
         told, self._parting = [*decided, *self._parting], []
-        peers = [self._agent.get(path) for path in self._agent.open_paths]
+        peers = self._agent.peers
         for peer in sorted(peers, key=lambda peer: peer is not meant):
             where = "" if peer is meant else f"in {inline(peer.path, 80)}: "
             left = SINCE_CHARS - len(SINCE) - sum(map(len, told)) - 2 * len(told) - len(where)

@@ -22,6 +22,10 @@ class RoomHost:
         """A new connection to the room."""
         return self._room.connect()
 
+    async def where(self) -> str:
+        """In no file."""
+        return ""
+
     async def kernel_id(self, kernel: str | None, *, human_here: bool) -> str:
         """There is none."""
         return _no_kernel()
