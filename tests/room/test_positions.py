@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from collab_agent.config import Identity
 from collab_agent.notebook.splice import Splice, Splices, diff, utf16_length
-from collab_agent.notebook.steps import InsertCell, SpliceSource
+from collab_agent.notebook.steps import DeleteCell, InsertCell, SpliceSource
 from collab_agent.room.positions import Range, at_character, character_of, end_of, start_of, text_id
 from collab_agent.room.presence import decode, encode, room_state
 from collab_agent.room.replica import Replica
@@ -272,3 +272,21 @@ def test_a_state_arrives_as_it_was_published(before: str, wanted: str, name: str
     assert decode(update) == [(replica.client_id, 7, json.loads(json.dumps(state))), (1, 2, None)]
     assert [cursor["primary"] for cursor in state["cursors"]] == [False] * (len(ranges) - 1) + [True] * bool(ranges)
     assert all(cursor[end].keys() == KEYS for cursor in state["cursors"] for end in ("anchor", "head"))
+
+
+def test_looking_for_a_place_asks_for_nothing_that_is_gone_or_has_not_come(capfd: pytest.CaptureFixture[str]) -> None:
+    # pycrdt panics then; that can be caught, but it writes to stderr and takes its time.
+    replica = Replica()
+    replica.write([InsertCell(MINE, 0, "code", ""), InsertCell(OTHER, 1, "code", "gone 字")])
+    written = replica.write([SpliceSource(MINE, diff("", "é here"))])
+    replica.write([DeleteCell(OTHER)])
+    text, first = replica.source_of(MINE), written.inserted[0].anchor.item
+    assert first is not None
+    client, clock = first
+
+    def found(client: int, clock: int) -> int | None:
+        return character_of(text, {"item": {"client": client, "clock": clock}, "assoc": 0})
+
+    assert [found(client, clock + n) for n in range(6)] == list(range(6))
+    assert [found(client, 99_999), found(client + 1, 0), found(client, -1)] == [None, None, None]
+    assert capfd.readouterr().err == ""
