@@ -138,15 +138,14 @@ def character_of(text: Text, position: Any) -> int | None:
 
 def holder(texts: Iterable[tuple[str, Text]], item: ItemId) -> str | None:
     """The name of the text in which the character with this id stands; None where there is none, or it was deleted."""
-    (client, clock), start, back = item, None, 0
+    (client, clock), summed = item, None
     for name, text in texts:
-        if start is None:  # the same for all: Yjs finds the item's own text, whichever it is asked of
+        if summed is None:  # the same for all: Yjs finds the item's own text, whichever it is asked of
             summed = _summed(text, client, clock, BEFORE_RIGHT) if _has_come(text, client, clock) else None
             if summed is None:
                 return None
-            back = _to_block_start(text, client, clock, summed)
-            start = summed - back
-        if start < len(str(text).encode()) and _item_at(text, start) == (client, clock - back):
+        back = _to_block_start(text, client, clock, summed)
+        if _item_at(text, summed - back) == (client, clock - back):
             return name
     return None
 
@@ -167,7 +166,9 @@ def _to_block_start(text: Text, client: int, clock: int, summed: int) -> int:
 
 
 def _item_at(text: Text, offset: int) -> ItemId | None:
-    """The item at a UTF-8 offset before the text's end; wrong behind non-ASCII text in the same block."""
+    """The item at a UTF-8 offset, None at the text's end; wrong behind non-ASCII text in the same block."""
+    if offset >= len(text):
+        return None
     item = text.sticky_index(offset, Assoc.AFTER).to_json().get("item")
     return None if item is None else (int(item["client"]), int(item["clock"]))
 
