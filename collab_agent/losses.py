@@ -44,9 +44,13 @@ def clocks(replica: Replica) -> Clocks:
 
 @dataclass(frozen=True, slots=True)
 class _Loss:
-    """What one restart has come to.  ``writers``: cell -> the clients that wrote what is lost of it."""
+    """What one restart has come to.
+
+    ``writers``: cell -> the clients that wrote what is lost of it.  ``doubtful``: the texts that such cells had.
+    """
 
     found: Recovery
+    doubtful: Mapping[str, str]
     writers: Mapping[str, frozenset[int]]
     clocks: Clocks
     twice: tuple[str, ...]
@@ -72,7 +76,8 @@ class Losses:
     def add(self, last: Replica, found: Recovery, twice: Sequence[str]) -> None:
         """A restart has come to this."""
         by = {cell: _writers(last, cell, found.lost) for cell in found.lost.cells}
-        loss = _Loss(found, by, clocks(last), tuple(twice))
+        had = {cell: was.source for cell in found.doubtful if (was := last.cell(cell)) is not None}
+        loss = _Loss(found, had, by, clocks(last), tuple(twice))
         self._kept = [*self._kept, loss][-MOST_LOSSES:]
         self._untold = [*self._untold, loss][-MOST_LOSSES:]
         self._unshown = [*self._unshown, loss][-MOST_LOSSES:]
@@ -112,7 +117,8 @@ class Losses:
             what = _some([self._what(cell, loss) for cell in late])
             parts.append(f"not there yet: {what} (comes back when the page that has it joins again)")
         if loss.found.doubtful:
-            parts.append(f"your edit of {self._named(loss.found.doubtful)} may be lost: read it again")
+            names = self._named(loss.found.doubtful)
+            parts.append(f"your edit of {names} may be lost: read it again ({query('changes')} shows what it was)")
         if loss.twice:
             parts.append(f"{self._named(loss.twice)} stands there twice, which is not your doing")
         return parts
@@ -133,6 +139,8 @@ class Losses:
                 how = "it comes back when the page that has it joins again"
             gone = "\n".join(map(_whole, fragments(change))) or "(outputs)"
             texts.append(f"lost when the server restarted: {self._what(cell, loss)}; {how}:\n{gone}")
+        for cell, was in loss.doubtful.items():
+            texts.append(f"before the server restarted, {self._short(cell)} was, with your edit:\n{_whole(was)}")
         return texts
 
     def explains(self, change: Change) -> bool:

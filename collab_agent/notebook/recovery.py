@@ -9,7 +9,8 @@ Rules:
 
 * An edit of ours is put back only where it is plainly lost: all that it had put in is gone, all that it had taken out
   is back, nobody has written at that place, and what it had put in stands nowhere else in what is new.
-* What one call did to several cells is put back in all of them, or in none: half a merge would lose text.
+* What one call did to several cells is put back in all of them, or in none: half a merge would lose text.  In none:
+  then these cells are told with their texts, and not brought back on request either: half a split would double text.
 * A cell that is there is never inserted, a cell whose id stands there twice is never touched.
 * All else that ``last`` held and ``now`` lacks is kept, so that it can be brought back on request (``restore``).
 * Without cell ids on disk (nbformat below 4.5) a restart gives all cells new ids: there nothing is put back; what is
@@ -44,7 +45,7 @@ class Recovery:
     """What a restart has come to.  ``plan``: what puts our own edits back; None: nothing is to be put back.
 
     ``again``: the cells that it is about.  ``doubtful``: cells with edits of ours that may be lost, wholly or in part,
-    and are not put back.  ``lost``: what else is missing; ``before``: with it, ``after``: without.
+    and are neither put back nor among ``lost``.  ``lost``: what is missing; ``before``: with it, ``after``: without.
     """
 
     plan: Plan | None
@@ -60,12 +61,13 @@ def recover(
     ours = _Ours(last, now, records)
     ours.look()
     plan = ours.plan(seen, in_use)
-    changed = {step.cell for step in plan.steps}
     sheet = Sheet(now)
     for step in plan.steps:
         sheet.do(step)
-    lost = _losses(last, now, sheet, ours.doubled)
-    again = tuple(cell for cell in dict.fromkeys((*ours.record.cells, *ours.record.moved)) if cell in changed)
+    lost = _losses(last, now, sheet, ours.doubled | ours.torn)
+    changed = {step.cell for step in plan.steps} & {*ours.record.cells, *ours.record.moved}
+    places = {cell: place for place, cell in enumerate(sheet.order)}
+    again = tuple(sorted(changed, key=lambda cell: places.get(cell, -1)))
     doubtful = tuple(cell for cell in ours.doubtful if cell not in lost.cells)
     return Recovery(plan if plan.steps else None, again, doubtful, lost)
 
@@ -191,16 +193,21 @@ class _Ours:
 
     def _keep_calls_whole(self) -> None:
         """Leave out whatever belongs to a call of which something is left out."""
-        count = -1
-        while count != len(self.doubtful):
-            count = len(self.doubtful)
+        linked, count = set(self.doubtful), -1
+        while count != len(linked):
+            count = len(linked)
             for record in self._records:
-                cells = dict.fromkeys((*record.cells, *record.moved))
-                if self.doubtful.keys() & cells.keys():
-                    pending = {*self._cells, *self._moved}
-                    self.doubtful |= dict.fromkeys(cell for cell in cells if cell in pending)
+                cells = {*record.cells, *record.moved}
+                linked |= cells if linked & cells else set()
+        self.doubtful |= dict.fromkeys(cell for cell in (*self._cells, *self._moved) if cell in linked)
         self._cells = {cell: change for cell, change in self._cells.items() if cell not in self.doubtful}
         self._moved = tuple(cell for cell in self._moved if cell not in self.doubtful)
+
+    @property
+    def torn(self) -> frozenset[str]:
+        """The doubtful cells of calls that touched several: a split or a merge may have left their text elsewhere."""
+        several = (record.cells.keys() for record in self._records if len(record.cells) > 1)
+        return frozenset(cell for cells in several for cell in cells if cell in self.doubtful)
 
     @property
     def record(self) -> CallRecord:
@@ -213,7 +220,8 @@ class _Ours:
             deleted = chain[-1].before if chain[-1].after is None else None
             if here is None or deleted is None:
                 return
-            if here.type == deleted.type and here.source in _states(deleted.source, chain[:-1]):
+            types = {deleted.type, *(change.before.type for change in chain if change.before is not None)}
+            if here.type in types and here.source in _states(deleted.source, chain[:-1]):
                 self._cells[cell] = CellChange(None, State(here.type, here.source))
             else:
                 self.doubtful[cell] = None
@@ -248,6 +256,7 @@ class _Ours:
     def _look_at_order(self) -> None:
         """A move is lost where the order is what it was before the move."""
         was, here = [[cell.id for cell in view.cells] for view in (self._last.view, self._now.view)]
+        doubtful: dict[str, None] = {}
         for number, record in enumerate(self._records):
             common = set(was) & set(here) & set(record.order) - self.doubled
             if not record.moved or _only(was, common) == _only(here, common):
@@ -256,7 +265,8 @@ class _Ours:
             if _only(here, common) == _only(record.order, common):
                 self._moved = tuple(later)
                 return
-            self.doubtful |= later
+            doubtful |= later
+        self.doubtful |= doubtful
 
 
 def doubled(notebook: Desk) -> frozenset[str]:
