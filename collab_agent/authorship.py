@@ -18,7 +18,7 @@ therefore asked only when something is told.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from .notebook.changes import ON_DISK, SOMEBODY, Author
@@ -64,8 +64,8 @@ class Authorship:
             return self._known[client]
         return ON_DISK if client == DISK or client in self._servers else SOMEBODY
 
-    def of(self, change: RemoteChange, peers: Collection[PeerView]) -> dict[str, tuple[int, ...]]:
-        """The clients that had a part in an update, cell by cell; ``peers``: who is here, and in which cells."""
+    def of(self, change: RemoteChange, present: Callable[[], Collection[PeerView]]) -> dict[str, tuple[int, ...]]:
+        """The clients that had a part in an update, cell by cell; ``present``: who is here, and in which cells."""
         touched = {**change.before, **change.deleted}
         from_disk = change.state.get("hash", "") is None
         if len(change.clients) == 1 and (from_disk or not touched):
@@ -73,7 +73,9 @@ class Authorship:
         servers = self._servers | {DISK}
         if len(change.clients) == 1 and (not from_disk or change.clients <= servers):
             return dict.fromkeys(touched, tuple(change.clients))
-        by = {}
+        if not touched:
+            return {}
+        by, peers = {}, present()  # finding carets takes time, and most updates have one author
         for cell_id, was in touched.items():
             wrote = self._wrote(cell_id, was) & change.clients
             if not change.clients and cell_id in change.cells and cell_id in change.deleted:

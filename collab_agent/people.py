@@ -19,6 +19,8 @@ from .room.provider import RoomProvider
 from .room.replica import RemoteChange
 
 MOST_SEATS = 1_000
+MOST_CHARS = 20_000
+"""In longer texts that are not ASCII a caret is looked for only when somebody asks where it is."""
 Place = tuple[str | None, int | None, int | None]
 """Cell id, anchor, head; in characters."""
 NOWHERE: Place = (None, None, None)
@@ -58,6 +60,7 @@ class People:
         """We are in the room, from now on."""
         self._first_here = self._first_here and self._joined_at == float("-inf")
         self._joined_at = anyio.current_time()
+        self.heard(PresenceChange(added=frozenset(self._states())))
 
     def first_here(self) -> None:
         """The notebook was made for us: nobody can have been in its room before.  Who comes announces themselves."""
@@ -103,20 +106,21 @@ class People:
         said = (change.added | change.updated) & states.keys()
         self._authorship.learn([peer_view(client, states[client], lambda _cursor: NOWHERE) for client in said])
         for client in said:
-            cursor, known = primary_cursor(states[client]), self._seats.get(client, _Seat(now))
-            place = self._place(cursor)
-            # Others' edits move a caret, too: then it stands where it stood, by its neighbours or by its number.
-            moved = client in self._seats and place not in (known.place, self._place(known.cursor))
-            active = now if moved else known.active
-            self._seats[client] = replace(known, place=place, cursor=cursor, active=active)
+            cursor, known = primary_cursor(states[client]), self._seats.get(client)
+            if known is None:
+                self._seats[client] = _Seat(now, None, self._place(cursor), cursor)
+            elif cursor != known.cursor:
+                place = self._place(cursor)
+                # Others' edits move a caret, too: then it stands where it stood, by its neighbours or by its number.
+                same = None not in place and place in (known.place, self._place(known.cursor))
+                active = known.active if same else now
+                self._seats[client] = _Seat(known.since, active, place, cursor)
         for client in self._seats.keys() - states.keys() if len(self._seats) > MOST_SEATS else ():
             del self._seats[client]
 
     def note(self, change: RemoteChange) -> dict[str, tuple[int, ...]]:
         """Take in what others did; the clients that did it, cell by cell."""
-        peers = [self._where_last_seen(peer) for peer in self.all]
-        self._authorship.learn(peers)
-        by = self._authorship.of(change, peers)
+        by = self._authorship.of(change, lambda: [self._where_last_seen(peer) for peer in self.all])
         now = anyio.current_time()
         inserted = {cell_id for cell_id, was in change.before.items() if was is None}
         for cell_id in inserted.union(change.edited, change.deleted, change.began):  # outputs come by themselves
@@ -186,7 +190,13 @@ class People:
         return cell_id, anchor, head
 
     def _place(self, cursor: Mapping[str, Any] | None) -> Place:
-        return NOWHERE if cursor is None else self._find_caret(cursor)
+        """Where a cursor is; in a text where finding it would take long, only the cell."""
+        cell_id = None if cursor is None else self._caret_cell(cursor)
+        cell = None if cell_id is None else self._room.replica.cell(cell_id)
+        if cursor is None or cell is None:
+            return NOWHERE
+        quick = cell.source.isascii() or len(cell.source) <= MOST_CHARS
+        return self._find_caret(cursor) if quick else (cell_id, None, None)
 
     def _where_last_seen(self, peer: PeerView) -> PeerView:
         """A peer whose caret was in a cell that has just gone, as it was before."""

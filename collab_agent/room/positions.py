@@ -138,16 +138,32 @@ def character_of(text: Text, position: Any) -> int | None:
 
 def holder(texts: Iterable[tuple[str, Text]], item: ItemId) -> str | None:
     """The name of the text in which the character with this id stands; None where there is none, or it was deleted."""
-    (client, clock), summed = item, None
+    summed: int | None = None
     for name, text in texts:
         if summed is None:  # the same for all: Yjs finds the item's own text, whichever it is asked of
-            summed = _summed(text, client, clock, BEFORE_RIGHT) if _has_come(text, client, clock) else None
+            summed = _summed(text, *item, BEFORE_RIGHT) if _has_come(text, *item) else None
             if summed is None:
                 return None
-        back = _to_block_start(text, client, clock, summed)
-        if _item_at(text, summed - back) == (client, clock - back):
+        if _stands_in(text, item, summed):
             return name
     return None
+
+
+def _stands_in(text: Text, item: ItemId, summed: int) -> bool:
+    """Whether an item with this sum (see ``character_of``) is of this text.
+
+    Both the sum and ``_item_at`` count from the start of the item's block, so there they agree.  Behind non-ASCII text
+    the index also names items that the block has not, of another text perhaps: hence its length in UTF-16 units.
+    """
+    encoded, (client, clock) = str(text).encode(), item
+    if summed >= len(encoded) or _item_at(text, summed) != item:
+        return False
+    start, stop = summed, summed + 1
+    while start > 0 and _item_at(text, start - 1) == (client, clock - summed + start - 1):
+        start -= 1
+    while stop < len(encoded) and _item_at(text, stop) == (client, clock - summed + stop):
+        stop += 1
+    return summed - start < utf16_length(encoded[start:stop].decode(errors="ignore"))
 
 
 def _to_block_start(text: Text, client: int, clock: int, summed: int) -> int:
