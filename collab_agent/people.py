@@ -53,7 +53,7 @@ class People:
         self._typed: dict[str, tuple[float, tuple[int, ...]]] = {}
         self._authorship = Authorship(room)
         self._seats: dict[int, _Seat] = {}
-        self.keystrokes = Keystrokes(limits.line_quiet_s)
+        self.keystrokes = Keystrokes(limits.line_quiet_s, self._typists)
         """Where humans have typed in the last seconds."""
 
     def joined(self) -> None:
@@ -129,9 +129,8 @@ class People:
         for cell_id in change.edited:
             self._typed[cell_id] = (now, by[cell_id])
             before, after = change.before.get(cell_id), self._room.replica.cell(cell_id)
-            who = self._typists(by[cell_id])
-            if who and before is not None and after is not None:
-                self.keystrokes.note(cell_id, who, before.source, after.source, now)
+            if self._typists(by[cell_id]) and before is not None and after is not None:
+                self.keystrokes.note(cell_id, by[cell_id], before.source, after.source, now)
         return by
 
     def author(self, client: int) -> Author:

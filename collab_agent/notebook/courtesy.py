@@ -31,11 +31,15 @@ class Typing:
     until: float
 
 
+Who = tuple[int, ...]
+"""The clients that may have typed something."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Stroke:
     """What one keystroke made: the characters ``start`` to ``stop`` (exclusive) of the cell's text."""
 
-    who: str
+    who: Who
     start: int
     stop: int
     when: float
@@ -56,13 +60,17 @@ class _Typed:
 
 
 class Keystrokes:
-    """The last keystrokes of others, by cell.  Time is passed in, in seconds of any monotonic clock."""
+    """The last keystrokes of others, by cell.  Time is passed in, in seconds of any monotonic clock.
 
-    def __init__(self, quiet_s: float) -> None:
+    ``name``: what clients are called; empty for those who do not type, as may turn out later.
+    """
+
+    def __init__(self, quiet_s: float, name: Callable[[Who], str]) -> None:
         self._quiet_s = quiet_s
+        self._name = name
         self._cells: dict[str, _Typed] = {}
 
-    def note(self, cell: str, who: str, before: str, after: str, now: float) -> None:
+    def note(self, cell: str, who: Who, before: str, after: str, now: float) -> None:
         """Somebody's keystroke led from one text of this cell to the other."""
         self._forget(now)
         splices = diff(before, after)
@@ -107,10 +115,12 @@ class Keystrokes:
         lines = _Lines(typed.text)
         changed = [lines.changed_by(splice) for splice in step.splices]
         for stroke in typed.strokes:
+            if not (name := self._name(stroke.who)):
+                continue
             both = [line for line in reversed(lines.typed_by(stroke)) if any(line in each for each in changed)]
             if both:
                 until = stroke.when + self._quiet_s
-                yield Typing(stroke.who, step.cell, both[0] + 1, lines.text_of(both[0]), until)
+                yield Typing(name, step.cell, both[0] + 1, lines.text_of(both[0]), until)
 
     def _forget(self, now: float) -> None:
         """Let go of what is long enough ago."""

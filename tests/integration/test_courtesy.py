@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -178,6 +179,42 @@ async def test_agents_and_outputs_do_not_type(jupyter: Server, notebook: Noteboo
             {"op": "write", "cell": "#2", "source": "print(3)"},
         )
         await ada.wait_for(lambda: ada.source(0) == TEXT.replace("= 0", "= 2").replace("(total)", "(2)"))
+
+
+async def test_what_another_program_writes_into_the_file_is_not_typed(jupyter: Server, notebook: Notebook) -> None:
+    path = await notebook([TEXT, "other = 1"])
+    async with mcp_agent_on(jupyter, limits=NEVER_QUIET) as goose, Human.join_server(jupyter, path) as ada:
+        await goose.setup(path)
+        await ada.place_caret(1)
+        file = anyio.Path(str(jupyter.root_dir), path)
+        content = json.loads(await file.read_text("utf-8"))
+        content["cells"][0]["source"] = TEXT.replace("total = 0", "total = 漢").replace("math", "os")
+        await file.write_text(json.dumps(content), "utf-8")
+        await ada.wait_for(lambda: "漢" in ada.source(0))
+        await goose.sees(ada)
+        peer = goose.peer()
+        await goose.hears(lambda: not peer.people.in_use(peer.view.cells[0].id))  # what the server does next gives it away
+        await goose.query("cells")
+        await goose.edit({"op": "replace", "cell": "#1", "old": "total = 漢", "new": "total = 2"})
+        await ada.wait_for(lambda: "total = 2" in ada.source(0))
+
+
+async def test_undo_and_redo_leave_a_typed_line_alone_too(jupyter: Server, notebook: Notebook) -> None:
+    path = await notebook([TEXT])
+    async with mcp_agent_on(jupyter, limits=NEVER_QUIET) as goose, Human.join_server(jupyter, path) as ada:
+        await goose.setup(path)
+        await goose.query("cells")
+        await goose.edit({"op": "replace", "cell": "#1", "old": "math", "new": "os"})
+        await goose.edit({"op": "replace", "cell": "#1", "old": "total = 0", "new": "count = 0"})
+        await ada.wait_for(lambda: "count" in ada.source(0))
+        await ada.type(0, "  # sum", at=ada.source(0).index("\nfor"))
+        await goose.sees(ada)
+        before = ada.sources()
+        refused = await goose.edit_refused({"op": "undo"})
+        assert "Ada is typing on line 2" in refused.text
+        refused = await goose.edit_refused({"op": "undo", "steps": 2, "force": True})
+        assert "Ada is typing on line 2" in refused.text
+        await unwritten(goose, ada, before)
 
 
 async def test_who_has_not_announced_themselves_is_somebody(jupyter: Server, notebook: Notebook) -> None:

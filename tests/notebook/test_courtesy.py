@@ -23,12 +23,13 @@ class Cell:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.keystrokes = Keystrokes(QUIET_S)
+        self.people = {1: "Ada", 2: "Bob"}
+        self.keystrokes = Keystrokes(QUIET_S, lambda who: " and ".join(filter(None, map(self.people.get, who))))
 
-    def types(self, at: int, text: str, *, taken: int = 0, who: str = "Ada", now: float = 0.0) -> None:
+    def types(self, at: int, text: str, *, taken: int = 0, who: int = 1, now: float = 0.0) -> None:
         """Somebody types at this character, in place of ``taken`` characters."""
         after = apply(self.text, [Splice(at, at + taken, text)])
-        self.keystrokes.note("c", who, self.text, after, now)
+        self.keystrokes.note("c", (who,), self.text, after, now)
         self.text = after
 
     def becomes(self, text: str) -> None:
@@ -149,13 +150,21 @@ def test_taking_text_away_is_typing_and_an_emptied_line_stays_its_typists() -> N
 def test_each_keystroke_counts_for_its_own_line_and_time() -> None:
     cell = Cell(TEXT)
     cell.types(0, "#", now=0.0)
-    cell.types(len(cell.text), ")", who="Bob", now=1.0)
+    cell.types(len(cell.text), ")", who=2, now=1.0)
     cell.types(1, " ", now=2.0)
     both = cell.text.replace("math", "os").replace("print", "show")
     assert cell.busy_for(both, now=2.5) == Typing("Ada", "c", 1, "# import math", 5.0)
     assert cell.busy_for(cell.text.replace("print", "show"), now=3.9) == Typing("Bob", "c", 6, "print(total))", 4.0)
     assert cell.busy_for(cell.text.replace("print", "show"), now=4.0) is None
     assert cell.busy_for(both, now=5.0) is None
+
+
+def test_who_turns_out_not_to_have_typed_is_in_nobodys_way() -> None:
+    cell = Cell(TEXT)
+    cell.types(TEXT.index("\n\n"), "1", who=2)
+    assert cell.busy_lines() == [1]
+    cell.people[2] = ""  # the server, which has read the file
+    assert cell.busy_lines() == []
 
 
 def test_a_long_line_that_is_typed_without_pause_is_one_stretch_of_text() -> None:
