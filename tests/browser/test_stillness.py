@@ -195,6 +195,7 @@ async def hundred_edits(desk: Desk) -> None:
         await desk.run(upper[-1 - number], PICTURE)
         await desk.edit({"op": "clear", "cells": [upper[number]]})
         number += 1
+    await desk.edit({"op": "undo", "steps": number * 4})
 
 
 async def test_a_hundred_edits_leave_a_human_who_selects_text_alone(
