@@ -193,7 +193,8 @@ async def test_what_another_program_writes_into_the_file_is_not_typed(jupyter: S
         await ada.wait_for(lambda: "漢" in ada.source(0))
         await goose.sees(ada)
         peer = goose.peer()
-        await goose.hears(lambda: not peer.people.in_use(peer.view.cells[0].id))  # what the server does next gives it away
+        # What the server does next gives it away.
+        await goose.hears(lambda: not peer.people.in_use(peer.view.cells[0].id))
         await goose.query("cells")
         await goose.edit({"op": "replace", "cell": "#1", "old": "total = 漢", "new": "total = 2"})
         await ada.wait_for(lambda: "total = 2" in ada.source(0))
