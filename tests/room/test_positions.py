@@ -290,3 +290,24 @@ def test_looking_for_a_place_asks_for_nothing_that_is_gone_or_has_not_come(capfd
     assert [found(client, clock + n) for n in range(6)] == list(range(6))
     assert [found(client, 99_999), found(client + 1, 0), found(client, -1)] == [None, None, None]
     assert capfd.readouterr().err == ""
+
+
+@given(st.lists(rounds, min_size=2, max_size=4))
+@settings(deadline=None)
+def test_a_character_is_found_in_its_own_text_and_no_other(histories: list[list[str]]) -> None:
+    """Where a position names no text, as those of some agents; the texts are of one author, like a file's."""
+    replica = Replica()
+    for number, sources in enumerate(histories):
+        replica.write([InsertCell(f"cell {number}", number, "code", "".join(sources[:1]))])
+    for turn in range(1, max(map(len, histories))):
+        for number, sources in enumerate(histories):
+            if turn < len(sources):
+                cell = replica.cell(f"cell {number}")
+                assert cell is not None
+                replica.write([SpliceSource(cell.id, diff(cell.source, sources[turn]))])
+    for cell in replica.view.cells:
+        text = replica.source_of(cell.id)
+        for index in range(len(cell.source)):
+            position = at_character(text, index).to_json() | {"type": None}
+            if position["item"] is not None:
+                assert replica.cell_of_position(position) == cell.id
