@@ -235,7 +235,7 @@ def test_the_reference_has_every_edit_with_its_fields() -> None:
 
 def check_fields(op: str, cell: str) -> None:
     """An edit with the fields of the first half is complete; each in brackets is taken too, and no other is."""
-    values: dict[str, Any] = {"line": 2, "all": True, "force": True, "cells": ["a1f9"], "type": "raw"}
+    values: dict[str, Any] = {"line": 2, "all": True, "force": True, "cells": ["a1f9"], "type": "raw", "steps": 2}
     needed, _, optional = cell.partition("(")
     edit = {"op": op} | {field: values.get(field, "first") for field in SPAN.findall(needed)}
     choices = SPAN.findall(optional)
