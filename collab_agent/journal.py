@@ -33,13 +33,22 @@ MOST_BYTES = 20_000_000
 
 
 class Journal:
-    """The journal of one agent in one notebook.  ``wrote`` is called when it has written into the room."""
+    """The journal of one agent in one notebook.  ``may_write``, ``wrote``: asked before, and called when, it writes."""
 
-    def __init__(self, room: RoomProvider, host: Host, people: People, seen: Seen, wrote: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        room: RoomProvider,
+        host: Host,
+        people: People,
+        seen: Seen,
+        may_write: Callable[[], bool],
+        wrote: Callable[[], None],
+    ) -> None:
         self._room = room
         self._host = host
         self._people = people
         self._seen = seen
+        self._may_write = may_write
         self._wrote = wrote
         self._records: list[tuple[float, CallRecord]] = []
         self._noted = 0
@@ -91,7 +100,7 @@ class Journal:
         # A room that is loaded piece by piece begins without cells: it says nothing about what is lost.
         if last is None or process == self._process or (last.view.cells and not now.view.cells):
             return
-        records, self._records = [record for _, record in self._records], []
+        records, self._records = [record for _, record in self._records if self._may_write()], []
         self._put_back = None
         if min(last.format_minor, now.format_minor) < 5:
             if missing := missing_by_content(last, now):

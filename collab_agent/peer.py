@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from .appearance import Appearance
 from .config import Identity, Limits
 from .editing import Edited, Editor
-from .errors import CellBusy, NotACodeCell, RoomClosed, sole_cause
+from .errors import CellBusy, CollabAgentError, NotACodeCell, RoomClosed, sole_cause
 from .host import Host
 from .journal import Journal
 from .kernel_holder import KernelHolder
@@ -74,7 +74,9 @@ class NotebookPeer:
         self._tasks: TaskGroup | None = None
         self._room_scope = anyio.CancelScope(shield=True)
         self._saver = Saver(self._room, host, self.limits)
-        self.journal = Journal(self._room, host, self.people, self.seen, lambda: self._saver.changed(own=True))
+        self.journal = Journal(
+            self._room, host, self.people, self.seen, self._may_write, lambda: self._saver.changed(own=True)
+        )
         self._saver.on_saving = self.journal.saving
         self._appearance = Appearance(self._room, self._nameplate, self.limits)
         self._editor = Editor(
@@ -181,6 +183,13 @@ class NotebookPeer:
     def check_write(self) -> None:
         """``NotAllowed`` where this agent may not write into the notebook."""
         self.whereabouts.hold_to(self._policy.check_write)
+
+    def _may_write(self) -> bool:
+        try:
+            self.check_write()
+        except CollabAgentError:
+            return False
+        return True
 
     @property
     def view(self) -> NotebookView:

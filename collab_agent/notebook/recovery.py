@@ -344,7 +344,7 @@ def _losses(last: Desk, now: Desk, sheet: Sheet, twice: frozenset[str]) -> CallR
             continue
         view = now.cell(was.id)
         ran = was.type == "code" and was.execution_count is not None and not was.running
-        if ran and here.type == "code" and view is not None and view.execution_count != was.execution_count:
+        if ran and here.type == "code" and view is not None and view.execution_count is None:
             before = State("code", here.source, last.nbformat(was.id))
             cells[was.id] = CellChange(before, State("code", here.source, now.nbformat(was.id)))
     return CallRecord(0, (), cells, tuple(cell.id for cell in last.view.cells))
