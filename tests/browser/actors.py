@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.client.client import Client
+from pycrdt import Assoc
 
-from .ledger import Call, Ledger, Told
+from collab_agent.testing import Human
+
+from .ledger import Call, Cell, Ledger, Told
 
 if TYPE_CHECKING:
     from .conftest import LabPage
 
 LOOK_S = 0.3
-"""So long a human looks at a cell before typing: what was on its way into it has come by then."""
+"""So long a human looks at a cell that everybody sees them in: what was on its way into it has come by then."""
 FIRST_MARKS = {"Ada": 0x4E00, "Bob": 0x6E00}
 MARK = re.compile("[\u4e00-\u8dff]")
 
@@ -54,7 +57,7 @@ COMMAND = """(() => {
 """JavaScript: a command on a cell; what the cell held when it was done."""
 
 TEXT = "nb.model.sharedModel.cells.map(cell => cell.getSource()).join('')"
-IDS = "nb.model.sharedModel.cells.map(cell => cell.getId())"
+CELLS = "nb.model.sharedModel.cells.map(cell => [cell.getId(), cell.cell_type])"
 STRUCTURE = (
     "insert-cell-below",
     "insert-cell-above",
@@ -64,15 +67,23 @@ STRUCTURE = (
     "change-cell-to-code",
     "delete-cell",
 )
+DEADLINE_S = 30.0
 FEWEST, MOST = 6, 24
 """Cells in the notebook."""
 
 
 class Session:
-    """What all four share: the clock, the ledger, and what they say that they do."""
+    """What all four share: the clock, the ledger, and what they say that they do.
 
-    def __init__(self, ledger: Ledger, seconds: float) -> None:
+    ``rebuilding`` is held by whoever builds a cell anew.  Where two do that with one cell at one moment, and one of
+    them is a page, text is lost or doubled, agents or not: Yjs 13 cannot move, and a page does not ask (contract,
+    section 3).  So that is left out here.
+    """
+
+    def __init__(self, ledger: Ledger, observer: Human, seconds: float) -> None:
         self.ledger = ledger
+        self.observer = observer
+        self.rebuilding = anyio.Lock()
         self.until = anyio.current_time() + seconds
         self.doings: list[tuple[float, str]] = []
 
@@ -87,7 +98,31 @@ class Session:
 
     def cells(self) -> list[str]:
         """The ids as they stand now."""
-        return [cell.id for cell in self.ledger.states[-1][1]]
+        return [cell.id for cell in self.now()]
+
+    def now(self) -> tuple[Cell, ...]:
+        """The cells as the room has them."""
+        return self.ledger.states[-1][1]
+
+    async def seen_in(self, name: str, cell: str) -> bool:
+        """Wait until the room knows that this human's caret is in the cell; False where the cell goes."""
+        found = self.observer
+
+        def there() -> bool:
+            if cell not in found.ids():
+                return True
+            text = found.notebook.ycells[found.ids().index(cell)]["source"]
+            of = text.sticky_index(0, Assoc.BEFORE).to_json()["type"]
+            carets = [
+                caret["head"]["type"]
+                for state in found.peers().values()
+                if state["user"]["name"] == name
+                for caret in state.get("cursors", [])
+            ]
+            return (of["client"], of["clock"]) in [(caret["client"], caret["clock"]) for caret in carets if caret]
+
+        await found.wait_for(there, DEADLINE_S)
+        return cell in found.ids()
 
 
 class PageHuman:
@@ -125,8 +160,17 @@ class PageHuman:
         cell = self._random.choice(self._session.cells())
         if await self.page.notebook(ENTER, {"id": cell, "part": self._random.random()}) is None:
             return None
+        if not await self._session.seen_in(self.name, cell):
+            return None
         await anyio.sleep(LOOK_S)
+        await self._caught_up()
         return cell if await self.page.notebook(INSIDE, cell) else None
+
+    async def _caught_up(self) -> None:
+        """Wait until the page shows the cells that the room has: a busy page lags behind, and so may the room."""
+        with anyio.fail_after(DEADLINE_S):
+            while await self.page.notebook(CELLS) != [[cell.id, cell.type] for cell in self._session.now()]:
+                await self.page.page.evaluate("() => new Promise(requestAnimationFrame)")
 
     async def _type(self) -> None:
         async with self.hands:
@@ -174,6 +218,7 @@ class PageHuman:
         async with AsyncExitStack() as held:
             for human in sorted([self, *self.others], key=lambda each: each.name):
                 await held.enter_async_context(human.hands)
+            await held.enter_async_context(self._session.rebuilding)
             count, cell = len(self._session.cells()), self._random.choice(self._session.cells())
             command = self._random.choice(STRUCTURE if count < MOST else STRUCTURE[-1:])
             if command == "delete-cell" and count <= FEWEST:
@@ -183,6 +228,7 @@ class PageHuman:
             if command == "delete-cell" and source is not None:
                 for human in (self, *self.others):
                     human.marks -= set(source)
+            await self._caught_up()
 
     def own(self, text: str) -> set[str]:
         """Those of their marks that a text holds."""
@@ -280,13 +326,15 @@ class Model:
             edit = {"op": op, "cells": [cell]}
         elif op == "delete" and (len(self._session.cells()) <= FEWEST or MARK.search(await self._read(cell))):
             return  # what humans typed stays
-        await self.call("modify_notebook_cells", edits=[edit])
+        async with self._session.rebuilding:
+            await self.call("modify_notebook_cells", edits=[edit])
 
     async def _run(self) -> None:
         await self.call("execute_notebook_code", cells=[self._cell()], wait_s=self._random.choice((0, 3)))
 
     async def _undo(self) -> None:
-        await self.call("modify_notebook_cells", edits=[{"op": self._random.choice(("undo", "undo", "redo"))}])
+        async with self._session.rebuilding:
+            await self.call("modify_notebook_cells", edits=[{"op": self._random.choice(("undo", "undo", "redo"))}])
 
     def _cell(self) -> str:
         return self._random.choice(self._session.cells())

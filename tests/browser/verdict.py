@@ -99,35 +99,47 @@ class Verdict:
         return next((n for n, call in enumerate(self._told.calls) if call.began > fact.at + SLACK_S), None)
 
     def _matters(self, fact: Fact, due: int) -> bool:
-        """Whether what happened is still so when it must be told, and nobody has done the like there since."""
-        until = self._told.calls[due].ended
-        before = self._ledger.state_at(self._told.calls[due - 1].began - SLACK_S)
+        """Whether what happened is still so when it must be told, and nobody has done the like around that time."""
+        since, until = self._asked(fact), self._told.calls[due].ended
         now = self._ledger.state_at(until).get(fact.cell)
-        later = [
+        near = [
             other
             for other in self._ledger.facts
-            if other.cell == fact.cell and fact.at <= other.at <= until and other is not fact
+            if other.cell == fact.cell and since <= other.at <= until and other is not fact
         ]
+        later = {other.kind for other in near if other.at >= fact.at}
         if fact.kind == "deleted":
-            return now is None and fact.cell in before
-        if now is None or any(other.kind in ("deleted", "inserted") for other in later):
+            return now is None and fact.cell in self._ledger.state_at(since)
+        if now is None or later & {"deleted", "inserted"}:
             return False
         match fact.kind:
             case "edited":
-                old = before[fact.cell].source.split("\n") if fact.cell in before else []
-                return any(line in now.source.split("\n") and line not in old for line in fact.lines)
+                return any(
+                    line in now.source.split("\n") for line in fact.lines - self._lines(fact.cell, since, fact.at)
+                )
             case "moved":
-                return not any(other.kind == "moved" for other in later) and self._displaced(fact, due)
+                rebuilt = any(other.kind in ("moved", "retyped") for other in near)
+                return not rebuilt and self._displaced(fact, since, until)
             case "retyped":
-                return not any(other.kind == "retyped" for other in later)
+                return not any(other.kind == "retyped" for other in near)
             case "began" | "ended":
-                return not any(other.kind in ("began", "ended", "moved", "retyped") for other in later)
+                return not later & {"began", "ended", "moved", "retyped"}
         return True
 
-    def _displaced(self, fact: Fact, due: int) -> bool:
+    def _asked(self, fact: Fact) -> float:
+        """When the agent had surely not yet been told anything of the time around a fact."""
+        earlier = [call.began for call in self._told.calls if call.ended < fact.at - SLACK_S]
+        return max(earlier, default=0.0) - SLACK_S
+
+    def _lines(self, cell: str, since: float, until: float) -> set[str]:
+        """All lines that the cell has had in that time."""
+        states = [self._ledger.state_at(since)]
+        states += [{each.id: each for each in cells} for at, cells in self._ledger.states if since < at < until]
+        return {line for state in states if cell in state for line in state[cell].source.split("\n")}
+
+    def _displaced(self, fact: Fact, since: float, until: float) -> bool:
         """Whether a moved cell has other neighbours than before, among the cells that were there all the time."""
-        old = list(self._ledger.state_at(self._told.calls[due - 1].began - SLACK_S))
-        new = list(self._ledger.state_at(self._told.calls[due].ended))
+        old, new = list(self._ledger.state_at(since)), list(self._ledger.state_at(until))
         old, new = [c for c in old if c in new], [c for c in new if c in old]
         if fact.cell not in old:
             return False
