@@ -21,6 +21,7 @@ import anyio
 import pytest
 
 import collab_agent.notebook.edits
+import collab_agent.server.others
 import collab_agent.server.tools
 from collab_agent.config import Limits, Server
 from collab_agent.jupyter.api import JupyterApi
@@ -49,6 +50,10 @@ NOTEBOOKS: dict[str, list[tuple[str, str, str]]] = {
             "def clean(frame, year=None):\n    frame = frame.dropna()\n    return frame\n\ncleaned = clean(sales)",
         ),
         ("0d9b7f31", "code", "sales.sample(5)"),
+    ],
+    "tidy.ipynb": [
+        ("c95e3a74", "code", "def clean(frame):\n    frame = frame.dropna()\n    return frame"),
+        ("47d0be16", "code", "clean(sales).sample(5)"),
     ],
     "train.ipynb": [
         (
@@ -227,6 +232,7 @@ async def staged(server: Server, seed: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(collab_agent.notebook.edits, "uuid4", lambda: uuid.UUID(int=numbers.getrandbits(128)))
     monkeypatch.setattr("collab_agent.testing.human.uuid4", lambda: uuid.UUID(int=numbers.getrandbits(128)))
     monkeypatch.setattr(collab_agent.server.tools, "PEOPLE_S", 0.0)  # Ada's page has announced itself
+    monkeypatch.setattr(collab_agent.server.others, "IDLE_S", float("inf"))  # this machine may be slow
     async with AsyncExitStack() as stack:
         limits = Limits(line_quiet_s=0, typed_out_s=0)  # between what Ada does and the next call some seconds go by
         agent = await stack.enter_async_context(mcp_agent_on(server, limits=limits))
