@@ -7,7 +7,7 @@ itself, and is not put back beside it unless that is forced.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .errors import CellInUse, CellNotFound, InvalidEdit, LocalProtocolError
@@ -105,7 +105,7 @@ class Losses:
 
     def _told(self, loss: _Loss) -> list[str]:
         left = list(self._left(loss).cells)
-        late = [cell for cell in left if self._may_come(loss, cell)]
+        late = self._late(loss, left)
         gone = [cell for cell in left if cell not in late]
         parts = []
         if loss.found.again:
@@ -133,9 +133,11 @@ class Losses:
 
     def _shown(self, loss: _Loss) -> list[str]:
         texts = []
-        for cell, change in self._left(loss).cells.items():
+        left = self._left(loss)
+        late = self._late(loss, left.cells)
+        for cell, change in left.cells.items():
             how = f'{{"op": "restore", "cells": ["{self._short(cell)}"]}} puts it back'
-            if self._may_come(loss, cell):
+            if cell in late:
                 how = "it comes back when the page that has it joins again"
             gone = "\n".join(map(_whole, fragments(change))) or "(outputs)"
             texts.append(f"lost when the server restarted: {self._what(cell, loss)}; {how}:\n{gone}")
@@ -177,10 +179,11 @@ class Losses:
     def _left(self, loss: _Loss) -> CallRecord:
         return still_lost(loss.lost, self._room.replica)
 
-    def _may_come(self, loss: _Loss, cell: str) -> bool:
-        """Whether the room does not know all of these writers' writing: a page may have it."""
+    def _late(self, loss: _Loss, cells: Iterable[str]) -> list[str]:
+        """Those cells that a page may bring back: of whose writers the room does not know all that they had written."""
         here = clocks(self._room.replica)
-        return any(here.get(client, 0) < loss.clocks.get(client, 0) for client in loss.writers[cell])
+        behind = {client for client, clock in loss.clocks.items() if here.get(client, 0) < clock}
+        return [cell for cell in cells if loss.writers[cell] & behind]
 
     # Bringing back.
 
@@ -194,7 +197,7 @@ class Losses:
                 "It puts back only what a restart of the server has lost, and what has not come back since.",
             )
         cells = self._resolve(edit, list(lost), replica)
-        late = [cell for cell in cells if self._may_come(lost[cell], cell)]
+        late = [cell for loss, _ in lefts for cell in self._late(loss, [c for c in cells if lost[c] is loss])]
         if late and not edit.force:
             raise CellInUse(
                 f"{edit.where}: {self._named(late)}: it comes back by itself when the page that has it joins again, "
