@@ -58,7 +58,9 @@ class Verdict:
             if not fresh:
                 yield f"{where}: {'was told again' if fitting else 'did not happen'}: {claim}"
             if claim.kind != "typing":
-                spent |= {number for number, fact in fresh if fact.at <= call.began} | {n for n, _ in fresh[:1]}
+                spent |= {number for number, fact in fresh if fact.at <= call.began - SLACK_S} | {
+                    n for n, _ in fresh[:1]
+                }
 
     def _fits(self, claim: Claim, fact: Fact) -> bool:
         kinds = ("edited", "inserted") if claim.kind == "typing" else (claim.kind,)
