@@ -145,7 +145,7 @@ class JupyterHost:
 
     async def read_back(self) -> dict[str, Any]:
         """See ``Host``."""
-        return await self._api.read_notebook(self._path)
+        return await self._api.read_notebook(await self.where())
 
 
 class Panel:

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 
 from .config import Limits
-from .errors import CollabAgentError, SaveFailed
+from .errors import CollabAgentError, NotebookUnreadable, SaveFailed
 from .host import Host
 from .notebook.model import CellView, NotebookView
 from .notebook.steps import Step
@@ -56,7 +56,7 @@ class Saver:
             with anyio.move_on_after(self._limits.save_s):
                 while True:
                     answer = await self._room.request_save()
-                    content = await self._host.read_back()
+                    content = await self._read_back()
                     with_ids = self._room.replica.format_minor >= 5
                     # While a human types the file may hold any of the moments since the call.
                     if any(same_notebook(view, content, with_ids=with_ids) for view in self._moments):
@@ -70,6 +70,12 @@ class Saver:
             "The room still has all edits.",
             'Was the file moved or deleted? Look with query_notebook(query="server"), then save again.',
         )
+
+    async def _read_back(self) -> Mapping[str, Any]:
+        try:
+            return await self._host.read_back()
+        except NotebookUnreadable:
+            return {}  # the server empties the file before it writes, and may be writing at this very moment
 
     async def autosave(self) -> None:
         """Ask for a save soon after each own change, where that is nobody's decision but ours; until cancelled."""
