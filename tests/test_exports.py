@@ -40,6 +40,7 @@ def test_join_takes_what_the_usage_page_says() -> None:
         "token: 'str'",
         "path: 'str'",
         "name: 'str' = 'Agent'",
+        "mark_cells: 'bool' = False",
     ]
     assert signature.parameters["name"].kind is inspect.Parameter.KEYWORD_ONLY
 
