@@ -12,6 +12,7 @@ that we were is behind, and then moves, what was put back is taken out again, so
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import anyio
 
@@ -87,7 +88,10 @@ class Journal:
         if self._put_back is not None and change.clients & self._clients:
             steps = come_back(self._put_back, change.before, self._room.replica)
             if steps:
-                self._put_back = None
+                out = {step.cell for step in steps}
+                left = {cell: each for cell, each in self._put_back.cells.items() if cell not in out}
+                moved = tuple(cell for cell in self._put_back.moved if cell not in out)
+                self._put_back = replace(self._put_back, cells=left, moved=moved)
                 self._write(steps)
 
     def joined(self) -> None:

@@ -26,6 +26,7 @@ from tests.conftest import notebook_json
 POLL_S = 0.05
 START_S = 60.0
 STORED_S = 10.0
+HANG_S = 3.0
 STORE = ".jupyter_ystore.db"
 
 
@@ -63,7 +64,7 @@ class MortalLab:
         """Send it a signal, and wait until it is dead."""
         assert self._process is not None
         self._process.send_signal(number)
-        with anyio.move_on_after(8):  # on SIGTERM it hangs while clients are there (rtc facts, section 2)
+        with anyio.move_on_after(HANG_S):  # on SIGTERM it hangs while clients are there (rtc facts, section 2)
             await self._process.wait()
         await self.end()
 
