@@ -17,6 +17,7 @@ WRITES = (
     {"edits": [{"op": "write", "cell": "first", "source": "1"}]},
     {"edits": [{"op": "delete", "cell": "first", "force": True}]},
     {"edits": [{"op": "clear", "cells": "all"}]},
+    {"edits": [{"op": "insert", "source": "1"}], "suggest": "an idea"},
 )
 RUNS = (
     {"cells": "all"},
