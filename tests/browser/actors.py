@@ -57,6 +57,8 @@ COMMAND = """(() => {
 """JavaScript: a command on a cell; what the cell held when it was done."""
 
 TEXT = "nb.model.sharedModel.cells.map(cell => cell.getSource()).join('')"
+HOLDS = "nb.model.sharedModel.cells.find(cell => cell.getId() === arg)?.getSource() ?? ''"
+"""JavaScript: the text of a cell, as this page has it."""
 CELLS = "nb.model.sharedModel.cells.map(cell => [cell.getId(), cell.cell_type])"
 STRUCTURE = (
     "insert-cell-below",
@@ -223,11 +225,12 @@ class PageHuman:
             command = self._random.choice(STRUCTURE if count < MOST else STRUCTURE[-1:])
             if command == "delete-cell" and count <= FEWEST:
                 return
+            held_by = [set(await each.page.notebook(HOLDS, cell)) for each in (self, *self.others)]  # pages lag behind
             self._session.say(self.name, f"{command} {cell}")
             source = await self.page.notebook(COMMAND, {"id": cell, "command": f"notebook:{command}"})
             if command == "delete-cell" and source is not None:
                 for human in (self, *self.others):
-                    human.marks -= set(source)
+                    human.marks -= set(source).union(*held_by)
             await self._caught_up()
 
     def own(self, text: str) -> set[str]:
