@@ -22,7 +22,6 @@ import pytest
 
 import collab_agent.notebook.edits
 import collab_agent.server.others
-import collab_agent.server.others
 import collab_agent.server.tools
 from collab_agent.config import Limits, Server
 from collab_agent.jupyter.api import JupyterApi
@@ -233,7 +232,6 @@ async def staged(server: Server, seed: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(collab_agent.notebook.edits, "uuid4", lambda: uuid.UUID(int=numbers.getrandbits(128)))
     monkeypatch.setattr("collab_agent.testing.human.uuid4", lambda: uuid.UUID(int=numbers.getrandbits(128)))
     monkeypatch.setattr(collab_agent.server.tools, "PEOPLE_S", 0.0)  # Ada's page has announced itself
-    monkeypatch.setattr(collab_agent.server.others, "IDLE_S", float("inf"))  # this machine may be slow
     monkeypatch.setattr(collab_agent.server.others, "IDLE_S", float("inf"))  # this machine may be slow
     async with AsyncExitStack() as stack:
         limits = Limits(line_quiet_s=0, typed_out_s=0)  # between what Ada does and the next call some seconds go by
