@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from ..errors import LocalProtocolError, RemoteProtocolError
-from ..notebook.batches import batches
+from ..notebook.batches import DropDoubled, batches
 from ..notebook.steps import Step
 from .codec import Reader, UpdateKey, update_key, var_bytes, var_uint, whole
 from .presence import Presence, PresenceChange, State, encode
@@ -99,6 +99,7 @@ class RoomProtocol:
         self.phase = Phase.CONNECTING
         self._outgoing: list[bytes] = []
         self._unacknowledged: dict[int, UpdateKey] = {}
+        self._drops: dict[int, frozenset[str]] = {}
         self._sent = 0
         self._asked: list[int] = []
         self._saves = 0
@@ -128,10 +129,17 @@ class RoomProtocol:
             if written.update is not None:
                 self._sent += 1
                 self._unacknowledged[self._sent] = written.key
+                if dropped := frozenset(part.cell for part in batch if isinstance(part, DropDoubled)):
+                    self._drops[self._sent] = dropped
                 self._send_sync(UPDATE, written.update)
                 last = Written(written.update, written.key, last.inserted)
             last = Written(last.update, last.key, last.inserted + written.inserted)
         return last, self._sent
+
+    @property
+    def torn(self) -> frozenset[str]:
+        """The cells that we were rebuilding: the room may have the double, and not yet that the first is gone."""
+        return frozenset().union(*self._drops.values())
 
     def ask(self) -> None:
         """Ask with a sync step 1: its answer acknowledges all that was sent before."""
@@ -222,6 +230,7 @@ class RoomProtocol:
     def _acknowledge(self, number: int) -> Event:
         for earlier in [n for n in self._unacknowledged if n <= number]:
             del self._unacknowledged[earlier]
+            self._drops.pop(earlier, None)
         return Acknowledged(number)
 
     def _send_sync(self, kind: int, payload: bytes) -> None:

@@ -18,7 +18,7 @@ from anyio.abc import TaskStatus
 
 from ..config import Limits
 from ..errors import CollabAgentError, RemoteProtocolError, RoomClosed, SaveFailed, SyncTimeout
-from ..notebook.steps import Step
+from ..notebook.steps import DeleteCell, Step
 from .channel import Channel, ChannelClosed, Connect
 from .presence import State
 from .protocol import Acknowledged, Conflict, Event, Lost, RoomProtocol, SaveAnswered, Synced
@@ -47,6 +47,7 @@ class RoomProvider:
         self._failure: CollabAgentError | None = None
         self._state: State | None = None
         self._ghost: tuple[int, int] | None = None
+        self._torn: frozenset[str] = frozenset()
         self._pending = anyio.Event()
         self._acks: dict[int, anyio.Event] = {}
         self._saves: dict[int, tuple[anyio.Event, list[str]]] = {}
@@ -143,6 +144,7 @@ class RoomProvider:
                     protocol.withdraw(*self._ghost)
                 if self._state is not None:
                     protocol.publish(self._state, anyio.current_time())
+                self._mend(protocol)
             case Acknowledged(number):
                 for earlier in [n for n in self._acks if n <= number]:
                     self._acks.pop(earlier).set()
@@ -156,6 +158,15 @@ class RoomProvider:
                     "The server's history of the notebook is no longer ours.", "It is joined afresh: call again."
                 )
         self._on_event(event)
+
+    def _mend(self, protocol: RoomProtocol) -> None:
+        """Drop what a lost connection has left twice of a cell that we were rebuilding, if both are still alike."""
+        torn, self._torn = self._torn, frozenset()
+        texts: dict[str, list[str]] = {}
+        for cell in protocol.replica.view.cells if torn else ():
+            texts.setdefault(cell.id, []).append(cell.source)
+        twins = [cell for cell in torn if len(found := texts.get(cell, [])) == 2 and found[0] == found[1]]
+        protocol.write([DeleteCell(cell) for cell in twins])
 
     async def _send(self, channel: Channel, protocol: RoomProtocol, unsent: deque[bytes]) -> None:
         """The only sender: frames leave in the order in which they were made; ``unsent`` holds what has not left."""
@@ -185,6 +196,7 @@ class RoomProvider:
         self._protocol = None
         self._joined_now = anyio.Event()
         self._ghost = (protocol.replica.client_id, protocol.presence.clock + 2)
+        self._torn |= protocol.torn
         for waiting in [*self._acks.values(), *(done for done, _ in self._saves.values())]:
             waiting.set()
         self._acks.clear()

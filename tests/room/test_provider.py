@@ -21,7 +21,7 @@ from collab_agent.errors import (
     Unauthorized,
 )
 from collab_agent.notebook.splice import Splice
-from collab_agent.notebook.steps import InsertCell, SpliceSource, Step
+from collab_agent.notebook.steps import InsertCell, MoveCell, RetypeCell, SpliceSource, Step
 from collab_agent.room.presence import decode
 from collab_agent.room.protocol import Acknowledged, Changed, Synced
 from collab_agent.room.provider import RoomProvider
@@ -105,6 +105,39 @@ async def test_after_a_cut_it_joins_with_a_fresh_replica(join: Join) -> None:
         assert after.client_id != before.client_id
         await agent.provider.write(splice(0, 1, 1, "y"))
         assert room.sources() == ["xy"]
+
+
+@pytest.mark.parametrize("step", [MoveCell, RetypeCell], ids=["move", "retype"])
+@pytest.mark.parametrize("typed", ["", "!"], ids=["alike", "typed in since"])
+async def test_a_rebuilding_that_a_cut_tore_in_two_leaves_no_cell_twice(
+    step: type[MoveCell | RetypeCell], typed: str, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with InProcessRoom(["x", "y", "z"]) as room, join(room) as agent, Human.join(room.connect) as ada:
+        channel = room.channels[0]
+        send, updates = channel.send, 0
+
+        async def torn(frame: bytes) -> None:
+            nonlocal updates
+            updates += frame.startswith(UPDATE)
+            if frame.startswith(UPDATE) and updates == 2:
+                await ada.wait_for(lambda: len(ada.ids()) == 4)
+                if typed:
+                    await ada.type(0, typed)
+                channel.cut()
+            await send(frame)
+
+        monkeypatch.setattr(channel, "send", torn)
+        first = agent.provider.replica.view.cells[0].id
+        with pytest.raises(SyncTimeout):
+            await agent.provider.write(
+                lambda _replica: [MoveCell(first, 2) if step is MoveCell else RetypeCell(first, "raw")]
+            )
+
+        await agent.wait_for(lambda: agent.count(Synced) == 2)
+
+        # Where somebody has typed into one of the two, both stay: no text is ever thrown away.
+        await ada.wait_for(lambda: ada.ids().count(first) == (2 if typed else 1))
+        assert sorted("".join(ada.sources())) == sorted("xyz" + ("x!" if typed else ""))
 
 
 async def test_while_the_room_is_away_edits_are_refused_and_not_queued(join: Join) -> None:
