@@ -137,34 +137,22 @@ def character_of(text: Text, position: Any) -> int | None:
 
 
 def holder(texts: Iterable[tuple[str, Text]], item: ItemId) -> str | None:
-    """The name of the text in which the character with this id stands; None where there is none, or it was deleted."""
+    """The name of the text in which the character with this id stands.
+
+    None where there is none, where it was deleted, and where it cannot be told: behind non-ASCII text an index also
+    names items that its block has not, so that two texts may look as if they had it.  Never the name of another text.
+    """
     summed: int | None = None
-    likely: list[str] = []
+    found: list[str] = []
     for name, text in texts:
         if summed is None:  # the same for all: Yjs finds the item's own text, whichever it is asked of
             summed = _summed(text, *item, BEFORE_RIGHT) if _has_come(text, *item) else None
             if summed is None:
                 return None
-        if summed < len(str(text).encode()) and _item_at(text, summed) == item:
-            if _stands_in(text, item, summed):
-                return name
-            likely.append(name)  # two blocks may look like one
-    return likely[0] if len(likely) == 1 else None
-
-
-def _stands_in(text: Text, item: ItemId, summed: int) -> bool:
-    """Whether an item that the index has at its sum (see ``character_of``) is of this text.
-
-    Both count from the start of the item's block, so in its own text they agree.  Behind non-ASCII text the index also
-    names items that the block has not, of another text perhaps: hence its length in UTF-16 units.
-    """
-    encoded, (client, clock) = str(text).encode(), item
-    start, stop = summed, summed + 1
-    while start > 0 and _item_at(text, start - 1) == (client, clock - summed + start - 1):
-        start -= 1
-    while stop < len(encoded) and _item_at(text, stop) == (client, clock - summed + stop):
-        stop += 1
-    return summed - start < utf16_length(encoded[start:stop].decode(errors="ignore"))
+        # Sum and index both count from the start of the item's block, so in its own text they agree.
+        if _item_at(text, summed) == item:
+            found.append(name)
+    return found[0] if len(found) == 1 else None
 
 
 def _to_block_start(text: Text, client: int, clock: int, summed: int) -> int:
