@@ -98,35 +98,18 @@ def _server_options(to: argparse.ArgumentParser, *, is_default: bool = False) ->
     to.add_argument("--url", default=fallback, help="address of the Jupyter server (default: JUPYTER_URL, else found)")
     to.add_argument("--token-file", default=fallback, metavar="FILE", help="file that holds the server's token")
     to.add_argument("--name", default=fallback, help="the agent's display name (default: the MCP client's)")
-    to.add_argument(
-        "--no-embedded",
-        action="store_true",
-        default=False if is_default else argparse.SUPPRESS,
-        help="never start a JupyterLab of our own",
-    )
+    for switch, what in (
+        ("--no-embedded", "never start a JupyterLab of our own"),
+        ("--mark-cells", "say in the metadata of cells that the agent makes or changes who did it, and when"),
+        ("--read-only", "let the agent look, but neither write nor run anything"),
+        ("--no-run", "let the agent edit, but not run code or use the kernel"),
+    ):
+        to.add_argument(switch, action="store_true", default=False if is_default else argparse.SUPPRESS, help=what)
     to.add_argument(
         "--trust-outputs",
         action=argparse.BooleanOptionalAction,
         default=True if is_default else argparse.SUPPRESS,
         help="let pages show HTML, scripts and widgets of cells that the agent itself inserted (default: on)",
-    )
-    to.add_argument(
-        "--mark-cells",
-        action="store_true",
-        default=False if is_default else argparse.SUPPRESS,
-        help="say in the metadata of cells that the agent makes or changes who did it, and when",
-    )
-    to.add_argument(
-        "--read-only",
-        action="store_true",
-        default=False if is_default else argparse.SUPPRESS,
-        help="let the agent look, but neither write nor run anything",
-    )
-    to.add_argument(
-        "--no-run",
-        action="store_true",
-        default=False if is_default else argparse.SUPPRESS,
-        help="let the agent edit, but not run code or use the kernel",
     )
     to.add_argument(
         "--allow",

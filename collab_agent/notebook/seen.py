@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from collab_agent.notebook.model import CellView, NotebookView
+from collab_agent.notebook.splice import common_start
 
 SHORTEST = 4
 """Characters of the shortest prefix that is given or taken as a short id (contract, section 2)."""
@@ -176,8 +177,8 @@ class Seen:
             return self._sorted
         # Most changes touch few cells: look only at what lies between the ends that stayed, and let the sort
         # find the list almost in order.
-        head = _common(before, ids)
-        foot = _common(before[head:][::-1], ids[head:][::-1])
+        head = common_start(before, ids)
+        foot = common_start(before[head:][::-1], ids[head:][::-1])
         change = Counter(ids[head : len(ids) - foot])
         change.subtract(before[head : len(before) - foot])
         gone = Counter({cell_id: -times for cell_id, times in change.items() if times < 0})
@@ -189,18 +190,6 @@ class Seen:
         self._sorted.extend(change.elements())
         self._sorted.sort()
         return self._sorted
-
-
-def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """The length of the longest common beginning; by halves, so that comparing is left to tuples, in C."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _shared(one: str, other: str) -> int:

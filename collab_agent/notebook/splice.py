@@ -173,14 +173,14 @@ def utf16_length(text: str) -> int:
 def _trim(splice: Splice, text: str) -> Splice:
     old = text[splice.start : splice.stop]
     bound = min(len(old), len(splice.insert))
-    head = _common(old, splice.insert)
-    tail = _common(old[head:][::-1], splice.insert[head:][::-1])
+    head = common_start(old, splice.insert)
+    tail = common_start(old[head:][::-1], splice.insert[head:][::-1])
     tail = min(tail, bound - head)
     return Splice(splice.start + head, splice.stop - tail, splice.insert[head : len(splice.insert) - tail])
 
 
-def _common(one: str, other: str) -> int:
-    """How many characters two texts have in common at their start; compares slices, for texts can be long."""
+def common_start(one: str | tuple[str, ...], other: str | tuple[str, ...]) -> int:
+    """The length of the longest common beginning; by halves, so that comparing is left to slices, in C."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
