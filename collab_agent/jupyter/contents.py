@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,18 @@ class ContentsApi:
         await self._rest.request("PUT", _contents_url(path), json_body=body)
         return True
 
-    async def contents_listing(self, folder: str = "", *, folders: int = 100, notebooks: int = 500) -> Listing:
+    async def contents_listing(
+        self,
+        folder: str = "",
+        *,
+        folders: int = 100,
+        notebooks: int = 500,
+        wanted: Callable[[str], object] = lambda _path: True,
+    ) -> Listing:
         """The notebooks in ``folder`` and below, nearest first; hidden ones are left out by the server.
 
-        Looks into at most ``folders`` folders and returns at most ``notebooks`` notebooks.
+        Looks into at most ``folders`` folders and returns at most ``notebooks`` notebooks, of those whose path is
+        ``wanted``.
         """
         found: list[NotebookFile] = []
         queue = [folder]
@@ -86,7 +95,7 @@ class ContentsApi:
             for item in sorted(items, key=lambda item: str(item.get("path"))):
                 if item.get("type") == "directory":
                     queue.append(text_of(item, "path"))
-                elif item.get("type") == "notebook":
+                elif item.get("type") == "notebook" and wanted(text_of(item, "path")):
                     found.append(
                         NotebookFile(text_of(item, "path"), int(item.get("size") or 0), text_of(item, "last_modified"))
                     )

@@ -16,9 +16,10 @@ async def overview(api: JupyterApi, open_paths: Sequence[str], budget: int, patt
     The agent's own notebooks come first: they are not lost where a server has hundreds.
     """
     wanted = compile_pattern(pattern) if pattern else None
-    listing = await api.contents_listing()
-    sessions = [each for each in await api.sessions() if wanted is None or wanted.search(each.path)]
-    files = [each for each in listing.notebooks if wanted is None or wanted.search(each.path)]
+    chosen = wanted.search if wanted is not None else lambda _path: True
+    listing = await api.contents_listing(wanted=chosen)
+    sessions = [each for each in await api.sessions() if chosen(each.path)]
+    files = list(listing.notebooks)
     sessions.sort(key=lambda each: each.path not in open_paths)
     files.sort(key=lambda each: each.path not in open_paths)
     specs = await api.kernelspecs()
