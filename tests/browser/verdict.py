@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from .ledger import SLACK_S, Claim, Fact, Kind, Ledger, Told
 
+UNHEARD_S = 18.0
+"""For so long an agent that has come may not have heard of a page that was idle (``facts/rtc.md``, section 4)."""
+
 SAYS: dict[Kind, tuple[Kind, ...]] = {
     "edited": ("edited", "inserted", "deleted"),
     "inserted": ("inserted", "moved", "edited"),
@@ -70,10 +73,15 @@ class Verdict:
         return (
             fact.kind in kinds
             and fact.cell.startswith(claim.cell)
-            and (who in claim.who if who is not None else fact.kind != "deleted" or not claim.who & self._agents)
+            and (self._means(claim, who) if who is not None else fact.kind != "deleted" or not claim.who & self._agents)
             and who != self._told.name
             and (claim.kind != "ended" or claim.count is None or claim.count == fact.count)
         )
+
+    def _means(self, claim: Claim, who: str | None) -> bool:
+        """Whether a claim is about this one; a page that was idle when the agent came is ``somebody`` until it speaks."""
+        unheard = self._told.calls[claim.call].ended <= self._told.calls[0].ended + UNHEARD_S
+        return who in claim.who or (unheard and claim.who == {"somebody"} and who not in self._agents)
 
     def _untold(self) -> Iterator[str]:
         """Facts of others that still matter at the first call after them, and that no call told."""
@@ -87,7 +95,7 @@ class Verdict:
                 and self._told.calls[claim.call].ended >= fact.at - SLACK_S
                 and fact.cell.startswith(claim.cell)
                 and claim.kind in SAYS[fact.kind]
-                and (who in claim.who or fact.client is None)
+                and (fact.client is None or self._means(claim, who))
                 for claim in self._claims
             )
             if not told:
