@@ -79,7 +79,7 @@ class Verdict:
         )
 
     def _means(self, claim: Claim, who: str | None) -> bool:
-        """Whether a claim is about this one; a page that was idle when the agent came is ``somebody`` until it speaks."""
+        """Whether a claim is about this one; a page that was idle when the agent came is ``somebody`` at first."""
         unheard = self._told.calls[claim.call].ended <= self._told.calls[0].ended + UNHEARD_S
         return who in claim.who or (unheard and claim.who == {"somebody"} and who not in self._agents)
 
