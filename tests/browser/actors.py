@@ -174,6 +174,12 @@ class PageHuman:
             while await self.page.notebook(CELLS) != [[cell.id, cell.type] for cell in self._session.now()]:
                 await self.page.page.evaluate("() => new Promise(requestAnimationFrame)")
 
+    async def _of_one_mind(self) -> None:
+        """Wait until every page has what was typed at the others: who moves a cell, moves what their page shows."""
+        with anyio.fail_after(DEADLINE_S):
+            while len({frozenset(MARK.findall(await each.page.notebook(TEXT))) for each in (self, *self.others)}) > 1:
+                await self.page.page.evaluate("() => new Promise(requestAnimationFrame)")
+
     async def _type(self) -> None:
         async with self.hands:
             cell = await self._enter()
@@ -225,6 +231,7 @@ class PageHuman:
             command = self._random.choice(STRUCTURE if count < MOST else STRUCTURE[-1:])
             if command == "delete-cell" and count <= FEWEST:
                 return
+            await self._of_one_mind()
             held_by = [set(await each.page.notebook(HOLDS, cell)) for each in (self, *self.others)]  # pages lag behind
             self._session.say(self.name, f"{command} {cell}")
             source = await self.page.notebook(COMMAND, {"id": cell, "command": f"notebook:{command}"})
