@@ -55,6 +55,8 @@ class News:
         self._log.blame(self._people.turned_out(change, by))
         self._log.note(Update(change.before, change.deleted, change.moved, change.began, by))
         now = anyio.current_time()
+        for client in [client for cell_id in change.began for client in by.get(cell_id, ())]:
+            self._strokes.pop(client, None)  # who runs a cell has finished typing
         rebuilds = change.deleted or None in change.before.values()  # as a split or a merge does
         for cell_id in () if rebuilds else change.edited:
             for client in by.get(cell_id, ()):

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from collab_agent.config import Limits
+
 from .ledger import SLACK_S, Claim, Fact, Kind, Ledger, Told
 
 UNHEARD_S = 18.0
 """For so long an agent that has come may not have heard of a page that was idle (``facts/rtc.md``, section 4)."""
+
+TYPED_OUT_S = Limits().typed_out_s
+"""For so long after a keystroke somebody is said to be typing."""
 
 SAYS: dict[Kind, tuple[Kind, ...]] = {
     "edited": ("edited", "inserted", "deleted"),
@@ -52,6 +57,8 @@ class Verdict:
             if self._told.name in claim.who:
                 yield f"{where}: was told its own doing: {claim}"
             since = self._told.calls[claim.call - 1].began - SLACK_S if claim.call else float("-inf")
+            if claim.kind == "typing":
+                since = min(since, call.ended - TYPED_OUT_S - SLACK_S)
             fitting = [
                 (number, fact)
                 for number, fact in enumerate(self._ledger.facts)

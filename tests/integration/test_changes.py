@@ -303,6 +303,18 @@ async def test_who_is_typing_is_told_once_for_the_same_keystrokes_and_never_of_a
         assert (await goose.query()).since == f"{SINCE}Ada edited {names[2]} (+1 -1 lines)"  # and has gone elsewhere
 
 
+async def test_whoever_runs_a_cell_has_finished_typing_in_it(jupyter: Server, notebook: Notebook) -> None:
+    async with (
+        mcp_agent_on(jupyter, limits=Limits(typed_out_s=600)) as goose,
+        pair(goose, jupyter, notebook) as (ada, _disk, names),
+    ):
+        await ada.type(1, "!")
+        await typed_by(goose, ada)
+        await ada.mark_running(1, True)
+        await goose.hears(lambda: goose.peer().view.cells[1].running)
+        assert (await goose.query()).since == f"{SINCE}Ada edited {names[1]} (+1 -1 lines), is running {names[1]}"
+
+
 async def typed_by(agent: McpAgent, human: Human) -> None:
     """Wait until the agent has what this human wrote, and knows where the caret is."""
     await agent.sees(human)
