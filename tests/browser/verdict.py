@@ -102,7 +102,7 @@ class Verdict:
                 and self._told.calls[claim.call].ended >= fact.at - SLACK_S
                 and fact.cell.startswith(claim.cell)
                 and claim.kind in SAYS[fact.kind]
-                and (fact.client is None or self._means(claim, who))
+                and (fact.client is None or self._means(claim, who) or claim.kind == "inserted" != fact.kind)
                 for claim in self._claims
             )
             if not told:
@@ -142,7 +142,10 @@ class Verdict:
             case "retyped":
                 return not any(other.kind == "retyped" for other in near)
             case "began" | "ended":
-                return not later & {"began", "ended", "moved", "retyped"}
+                was = self._ledger.state_at(since).get(fact.cell)
+                same = was is not None and (was.running, was.count) == (now.running, now.count)
+                ran = any(other.kind == "began" for other in [fact, *near])  # else a count was put back by an undo
+                return not later & {"began", "ended", "moved", "retyped"} and (ran or not same)
         return True
 
     def _asked(self, fact: Fact) -> float:
