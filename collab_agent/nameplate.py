@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .config import Identity
+from .room.codec import finite
 from .room.presence import AGENT_KEY, State
 
 
@@ -63,8 +64,8 @@ def _agent_of(state: State) -> tuple[float, str, str] | None:
     if not mark or not isinstance(user, dict) or not isinstance(user.get("name"), str):
         return None
     said: Any = mark.get("since") if isinstance(mark, Mapping) else None
-    known = isinstance(said, int | float) and not isinstance(said, bool) and math.isfinite(said)
-    return (float(said) if known else -math.inf), str(user.get("username")), _folded(user["name"])
+    since = finite(said)
+    return (-math.inf if since is None else since), str(user.get("username")), _folded(user["name"])
 
 
 def _folded(name: str) -> str:

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from collab_agent.config import Server
 from collab_agent.jupyter.embedded import embedded_lab
 
 NewNotebook = Callable[..., str]
+
+settings.register_profile("long", deadline=None, max_examples=10_000)
+"""``pytest tests/fuzz --hypothesis-profile=long``; there, each test multiplies its own number instead."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,6 +7,7 @@ Formats: y-protocols ``PROTOCOL.md``, Yjs update encoding v1.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 
 from ..errors import RemoteProtocolError
@@ -83,6 +84,13 @@ def whole(value: object) -> int | None:
     if isinstance(value, float) and math.isfinite(value):
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def finite(value: object) -> float | None:
+    """A number that came as JSON as a float; None for anything else, and for what no float can hold."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if -sys.float_info.max <= value <= sys.float_info.max else None
 
 
 UpdateKey = tuple[int, int] | frozenset[tuple[int, int, int]] | None

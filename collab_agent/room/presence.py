@@ -23,6 +23,10 @@ from .positions import Range
 
 RENEW_S = 14.0
 EXPIRE_S = 30.0
+LAST_CLOCK = 2**53 - 1
+"""Pages read no larger number: what is announced with one reaches nobody."""
+OWN_CLOCKS = 2**32
+"""So many announcements must be left to us."""
 AGENT_KEY = "collab_agent"
 """An agent marks its state with this key, so that humans can be told from agents."""
 
@@ -40,6 +44,8 @@ class PresenceChange:
     updated: frozenset[int] = frozenset()
     removed: frozenset[int] = frozenset()
     must_publish: bool = False
+    spoiled: bool = False
+    """Somebody has taken our clock so far in our name that we could hardly raise it: only a new client id helps."""
 
 
 @dataclass(slots=True)
@@ -89,10 +95,13 @@ class Presence:
         added: set[int] = set()
         updated: set[int] = set()
         removed: set[int] = set()
-        evicted = False
+        evicted = spoiled = False
         for client, clock, said in decode(update):
             state = said or None  # the server itself announces ``{}`` every 15 s: that is nobody
+            if clock > LAST_CLOCK:
+                continue
             if client == self.client_id:
+                spoiled |= clock > LAST_CLOCK - OWN_CLOCKS
                 if clock > self._clock or (clock == self._clock and state is None and self._state is not None):
                     self._clock = max(clock, self._clock)
                     evicted = True
@@ -109,7 +118,7 @@ class Presence:
                 updated.add(client)
             self._others[client] = _Entry(clock, state, now)
         must = self._state is not None and (evicted or bool(added))
-        return PresenceChange(frozenset(added), frozenset(updated), frozenset(removed), must)
+        return PresenceChange(frozenset(added), frozenset(updated), frozenset(removed), must, spoiled)
 
     def expire(self, now: float) -> PresenceChange:
         """Forget who has not been heard of for 30 s."""

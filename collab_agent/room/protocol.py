@@ -18,6 +18,7 @@ replica.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -28,6 +29,8 @@ from ..notebook.steps import Step
 from .codec import Reader, UpdateKey, update_key, var_bytes, var_uint, whole
 from .presence import Presence, PresenceChange, State, encode
 from .replica import RemoteChange, Replica, Written
+
+_log = logging.getLogger(__name__)
 
 SYNC, AWARENESS, RAW = 0, 1, 2
 STEP1, STEP2, UPDATE = 0, 1, 2
@@ -186,13 +189,23 @@ class RoomProtocol:
         if kind == SYNC:
             return self._receive_sync(reader.var_uint(), reader.var_bytes())
         if kind == AWARENESS:
-            change = self.presence.apply(reader.var_bytes(), now)
+            change = self._hear(reader, now)
+            if change.spoiled:
+                raise RemoteProtocolError("Somebody in the room speaks in our name.", "It is joined afresh.")
             if change.must_publish:
                 self._outgoing.append(bytes([AWARENESS]) + var_bytes(self.presence.renew(now)))
             return [PeersChanged(change)] if change.added or change.updated or change.removed else []
         if kind == RAW:
             return _receive_raw(reader.var_string())
         return []  # later protocol versions may add kinds; y-websocket ignores what it does not know
+
+    def _hear(self, reader: Reader, now: float) -> PresenceChange:
+        """What a peer says of itself.  The server hands it on unread, so that garbage is a peer's, not the room's."""
+        try:
+            return self.presence.apply(reader.var_bytes(), now)
+        except RemoteProtocolError as exc:
+            _log.info("what a peer said of itself was passed over: %s", exc.message)
+            return PresenceChange()
 
     def _receive_sync(self, kind: int, payload: bytes) -> list[Event]:
         if kind == STEP1:

@@ -301,8 +301,12 @@ def test_random_payloads_are_contained(head: bytes, payload: bytes) -> None:
 @given(st.sampled_from(FRAMES), st.data())
 @settings(deadline=None)
 def test_a_truncated_frame_is_refused(frame: bytes, data: st.DataObject) -> None:
+    cut = frame[: data.draw(st.integers(0, len(frame) - 1))]
+    if cut[:1] == b"\1":  # a peer's own word
+        assert joined().receive(cut, 0) == []
+        return
     with pytest.raises(RemoteProtocolError):
-        joined().receive(frame[: data.draw(st.integers(0, len(frame) - 1))], 0)
+        joined().receive(cut, 0)
 
 
 edits = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 5), st.binary(max_size=4)), min_size=1, max_size=4)

@@ -13,7 +13,7 @@ from collab_agent.errors import LocalProtocolError, RemoteProtocolError
 from collab_agent.notebook.splice import Splice
 from collab_agent.notebook.steps import SpliceSource
 from collab_agent.room.codec import Reader, state_vector, update_key, var_uint, whole
-from collab_agent.room.presence import RENEW_S, decode, encode
+from collab_agent.room.presence import LAST_CLOCK, RENEW_S, decode, encode
 from collab_agent.room.protocol import (
     Acknowledged,
     Changed,
@@ -233,6 +233,23 @@ def test_messages_that_mean_nothing_to_us_are_ignored(message: Any) -> None:
     assert joined(Server("x")).receive(raw(message), 0) == []
 
 
+@pytest.mark.parametrize("frame", [b"\1", b"\1\3\1\1", b"\1\5\1\5\1\1x", b"\1\1\xff"])
+def test_awareness_that_is_none_is_passed_over(frame: bytes) -> None:
+    """The server hands on whatever a peer says of itself before it looks at it."""
+    protocol = joined(Server("x"))
+    assert protocol.receive(frame, 0) == []
+    assert protocol.phase is Phase.SYNCED
+
+
+def test_a_client_id_whose_clock_somebody_has_used_up_is_given_up() -> None:
+    protocol = joined(Server("x"))
+    protocol.publish(STATE, 0)
+    with pytest.raises(RemoteProtocolError):
+        protocol.receive(b"\1" + write_message(encode([(protocol.replica.client_id, LAST_CLOCK, STATE)])), 0)
+    other = joined(Server("x"))
+    assert other.receive(b"\1" + write_message(encode([(5, LAST_CLOCK + 1, STATE)])), 0) == []
+
+
 def test_frames_of_a_later_protocol_are_ignored() -> None:
     assert joined(Server("x")).receive(b"\5\1\2\3", 0) == []
 
@@ -240,7 +257,7 @@ def test_frames_of_a_later_protocol_are_ignored() -> None:
 @pytest.mark.parametrize(
     "frame",
     [
-        *(b"", b"\0", b"\0\0", b"\0\2", b"\0\2\5ab", b"\0\3\0", b"\0\2\2\1\1", b"\1", b"\1\3\1\1"),
+        *(b"", b"\0", b"\0\0", b"\0\2", b"\0\2\5ab", b"\0\3\0", b"\0\2\2\1\1"),
         *(b"\2\1[", b"\2\2\xff\xff", b"\x80" * 11, raw(b"[" * 100_000), b"\0\0\3\5\5\5"),
     ],
 )
