@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 SYNC, AWARENESS, RAW = 0, 1, 2
 STEP1, STEP2, UPDATE = 0, 1, 2
+PANIC = "PanicException"
+"""What pycrdt raises beside ``Exception``; it cannot be imported."""
 EMPTY_UPDATE = b"\x00\x00"
 
 
@@ -122,10 +124,25 @@ class RoomProtocol:
     def write(self, steps: Iterable[Step]) -> tuple[Written, int]:
         """Write steps into the document and queue the updates, as few as pages can follow (``batches``).
 
-        Returns what all of them inserted, and the number that ``Acknowledged`` will name.
+        Returns what all of them inserted, and the number that ``Acknowledged`` will name.  Whatever goes wrong in
+        between, the room gets all or nothing: the replica, which is half changed then, is to be thrown away.
         """
         if self.phase is not Phase.SYNCED:
             raise LocalProtocolError("The replica is not in step with the room.")
+        queued = len(self._outgoing)
+        try:
+            return self._write(steps)
+        except BaseException as exc:
+            del self._outgoing[queued:]
+            self.phase = Phase.CLOSED
+            if not isinstance(exc, Exception) and type(exc).__name__ != PANIC:
+                raise
+            raise LocalProtocolError(
+                f"Nothing was written: collab-agent failed at it ({type(exc).__name__}), a bug of its own.",
+                "The notebook is joined afresh: look at it, and do it in another way.",
+            ) from exc
+
+    def _write(self, steps: Iterable[Step]) -> tuple[Written, int]:
         last = Written(None, None, ())
         for batch in batches(steps):
             written = self.replica.write(batch)

@@ -10,6 +10,7 @@ Rules (``facts/faults.md``):
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -17,12 +18,14 @@ import anyio
 from anyio.abc import TaskStatus
 
 from ..config import Limits
-from ..errors import CollabAgentError, RemoteProtocolError, RoomClosed, SaveFailed, SyncTimeout
+from ..errors import CollabAgentError, LocalProtocolError, RemoteProtocolError, RoomClosed, SaveFailed, SyncTimeout
 from ..notebook.steps import DeleteCell, Step
 from .channel import Channel, ChannelClosed, Connect
 from .presence import State
 from .protocol import Acknowledged, Conflict, Event, Lost, RoomProtocol, SaveAnswered, Synced
 from .replica import Replica, Written
+
+_log = logging.getLogger(__name__)
 
 BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 TICK_S = 1.0
@@ -53,6 +56,8 @@ class RoomProvider:
         self._saves: dict[int, tuple[anyio.Event, list[str]]] = {}
         self._joined = 0
         self._joined_now = anyio.Event()
+        self._life: anyio.CancelScope | None = None
+        self._broken: LocalProtocolError | None = None
 
     @property
     def connected(self) -> bool:
@@ -96,6 +101,8 @@ class RoomProvider:
     async def _serve(self, channel: Channel, task_status: TaskStatus[None]) -> None:
         """Drive one connection until it breaks; raises what broke it."""
         protocol = RoomProtocol(Replica())
+        self._life = life = anyio.CancelScope()
+        self._broken = None
         unsent: deque[bytes] = deque()
         failure: Exception | None = None
         try:
@@ -108,8 +115,10 @@ class RoomProvider:
                     tasks.start_soon(self._tick, protocol)
                     if self._joined == 1:
                         task_status.started()
-                    while True:
-                        await self._receive(channel, protocol)
+                    with life:
+                        while True:
+                            await self._receive(channel, protocol)
+                    failure = self._broken
                 except TimeoutError:
                     failure = SyncTimeout(
                         f"The room did not hand over the notebook within {self._limits.join_s:.0f} s.",
@@ -117,6 +126,11 @@ class RoomProvider:
                     )
                 except (ChannelClosed, CollabAgentError) as exc:
                     failure = exc
+                except Exception as exc:
+                    _log.exception("what came from the room could not be taken in")
+                    failure = LocalProtocolError(
+                        f"collab-agent failed at what came from the room ({type(exc).__name__})."
+                    )
                 self._lose(protocol)
                 tasks.cancel_scope.cancel()
         finally:
@@ -232,14 +246,24 @@ class RoomProvider:
 
     def write_soon(self, steps: Iterable[Step]) -> Written:
         """Write without waiting for the echo: for a run's outputs, where the next write follows anyway."""
-        written, _ = self.protocol.write(steps)
+        written, _ = self._write(self.protocol, steps)
         self._wake()
         return written
+
+    def _write(self, protocol: RoomProtocol, steps: Iterable[Step]) -> tuple[Written, int]:
+        """Write into the document, or give up this connection with its replica: the room has got nothing then."""
+        try:
+            return protocol.write(steps)
+        except LocalProtocolError as exc:
+            self._broken = exc
+            if self._life is not None:
+                self._life.cancel()
+            raise
 
     async def write(self, plan: Plan) -> Written:
         """Read, decide and write in one transaction, then wait until the room has it."""
         protocol = self.protocol
-        written, number = protocol.write(plan(protocol.replica))
+        written, number = self._write(protocol, plan(protocol.replica))
         if written.update is None:
             return written
         acknowledged = self._acks[number] = anyio.Event()
