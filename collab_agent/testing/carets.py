@@ -19,7 +19,7 @@ def right_of(notebook: YNotebook, cell: int, offset: int) -> dict[str, Any]:
     """
     text = notebook.ycells[cell]["source"]
     found = text.sticky_index(0, Assoc.BEFORE).to_json()["type"]
-    item = neighbours(notebook.ydoc, cell, offset)[1]
+    item = neighbours(notebook.ydoc, cell, offset)[1] if offset < len(text) else None
     return {
         "type": {"client": int(found["client"]), "clock": int(found["clock"])},
         "tname": None,

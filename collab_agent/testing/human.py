@@ -29,7 +29,7 @@ from pycrdt import (
 )
 
 from ..config import Server
-from ..errors import CellNotFound, CollabAgentError
+from ..errors import CellNotFound, CollabAgentError, sole_cause
 from ..room.channel import Channel, ChannelClosed, Connect
 from .carets import place_of, right_of
 from .server import human_channel
@@ -39,8 +39,7 @@ CellRef = int | str
 Pause = float | Callable[[], float]
 """Seconds after each keystroke."""
 
-_SYNC, _AWARENESS = 0, 1
-_STEP1, _STEP2 = 0, 1
+_SYNC, _AWARENESS, _STEP1, _STEP2 = 0, 1, 0, 1
 _RETRY_S = 0.1
 _FIRST_MARK = 0x4E00
 
@@ -70,10 +69,8 @@ class Human:
         self._changed = anyio.Event()
         self._remote = False
         self._events: list[Any] = []
-        self._subscriptions = [
-            self._doc.observe(self._on_update),
-            self.notebook.ycells.observe_deep(self._events.extend),
-        ]
+        self._ids: list[str] | None = None
+        self._subscriptions = [self._doc.observe(self._on_update), self.notebook.ycells.observe_deep(self._on_cells)]
         self._awareness.observe(self._on_awareness)
 
     # Coming and going.
@@ -108,9 +105,7 @@ class Human:
                     await human._leave()
                     tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:  # a failing test should show its own error
-                raise group.exceptions[0] from None
-            raise
+            raise sole_cause(group) from None  # a failing test should show its own error
 
     @classmethod
     @asynccontextmanager
@@ -181,13 +176,18 @@ class Human:
 
     def _emit(self, frame: bytes) -> None:
         """Offline nothing is sent: the Doc has it, and the next sync hands it over."""
-        if self._outbox is not None:
-            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            if self._outbox is not None:
                 self._outbox.send_nowait(frame)
 
     def _on_update(self, event: Any) -> None:
         if not self._remote:
             self._emit(create_update_message(event.update))
+
+    def _on_cells(self, events: list[Any]) -> None:
+        self._events += events
+        if any(not event.path or "id" in getattr(event, "keys", ()) for event in events):
+            self._ids = None
 
     def _on_awareness(self, topic: str, event: tuple[dict[str, Any], Any]) -> None:
         changes, origin = event
@@ -340,7 +340,9 @@ class Human:
 
     def ids(self) -> list[str]:
         """The ids of all cells."""
-        return [str(cell["id"]) for cell in self.notebook.ycells]
+        if self._ids is None:  # asking Yjs takes longer than a keystroke
+            self._ids = [str(cell["id"]) for cell in self.notebook.ycells]
+        return list(self._ids)
 
     def peers(self) -> dict[int, Mapping[str, Any]]:
         """The awareness states of the others, by client id."""
@@ -374,15 +376,15 @@ class Human:
         return text
 
     def _require_caret(self) -> tuple[str, int]:
-        if self._caret is None:
-            raise CellNotFound(f"{self.name} has no caret in any cell.")
-        return self._caret
+        if self._caret is not None:
+            return self._caret
+        raise CellNotFound(f"{self.name} has no caret in any cell.")
 
 
 def _user(name: str, color: str) -> dict[str, Any]:
     """The user as JupyterLab publishes it."""
-    known = {"name": name, "display_name": name, "initials": name[:1].upper(), "color": color}
-    return {"username": uuid4().hex, "avatar_url": None, **known}
+    named = {"name": name, "display_name": name, "initials": name[:1].upper()}
+    return {"username": uuid4().hex, **named, "color": color, "avatar_url": None}
 
 
 async def _send(channel: Channel, frames: MemoryObjectReceiveStream[bytes], emptied: anyio.Event) -> None:
