@@ -21,6 +21,7 @@ from .policy import Policy
 
 if TYPE_CHECKING:
     from .agent import FindServer
+    from .server.gate import HttpSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="serve MCP on stdio, or over HTTP", allow_abbrev=False)
-    serve.add_argument("--http", metavar="HOST:PORT", help="serve streamable HTTP instead of stdio")
+    _http_options(serve)
     _server_options(serve)
     serve.set_defaults(run=_serve)
 
@@ -71,6 +72,30 @@ def parser() -> argparse.ArgumentParser:
     clients.set_defaults(run=_clients)
     _add_suggestions(commands)
     return top
+
+
+def _http_options(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--http", metavar="HOST:PORT", help="serve streamable HTTP instead of stdio, at /mcp")
+    for option, meta, what in (
+        (
+            "--http-token-file",
+            "FILE",
+            "bearer secrets of the clients, one per line, each alone or behind a client's name",
+        ),
+        ("--tls-cert", "FILE", "certificate (PEM): serve over TLS, which is needed beyond this machine"),
+        ("--tls-key", "FILE", "its key (PEM)"),
+    ):
+        to.add_argument(option, metavar=meta, help=what)
+    for option, meta, what in (
+        (
+            "--allow-host",
+            "NAME",
+            "a further name, NAME or NAME:PORT, by which clients may call this server; repeatable",
+        ),
+        ("--allow-origin", "ORIGIN", "a web page's origin that may speak to this server; repeatable (default: none)"),
+    ):
+        to.add_argument(option, action="append", default=[], metavar=meta, help=what)
+    to.add_argument("--max-clients", type=int, default=50, metavar="N", help="clients at once (default: 50)")
 
 
 def _add_suggestions(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -175,15 +200,47 @@ def finder(settings: Settings) -> FindServer:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    if arguments.http is not None:
-        raise ConfigError("Serving over HTTP is not available yet.", "Start `collab-agent` without --http: stdio.")
     import anyio
 
-    from .server.stdio import serve_stdio
-
     settings = settings_of(arguments)
-    anyio.run(serve_stdio, settings, finder(settings))
+    if arguments.http is None:
+        from .server.stdio import serve_stdio
+
+        anyio.run(serve_stdio, settings, finder(settings))
+    else:
+        from .server.http import serve_http
+
+        anyio.run(serve_http, settings, finder(settings), _http_settings(arguments, settings))
     return 0
+
+
+def _http_settings(arguments: argparse.Namespace, settings: Settings) -> HttpSettings:
+    """Secrets come from ``--http-token-file``, else ``COLLAB_AGENT_HTTP_TOKEN``, else one is made, kept and named."""
+    from .server.gate import HttpSettings, address
+    from .server.secret import kept_secret, read_secrets, refuse_shared, secrets_of
+
+    host, port = address(arguments.http)
+    cert, key = (None if name is None else Path(name).expanduser() for name in (arguments.tls_cert, arguments.tls_key))
+    if arguments.http_token_file is not None:
+        secrets = secrets_of(Path(arguments.http_token_file).expanduser())
+    elif of_environment := os.environ.get("COLLAB_AGENT_HTTP_TOKEN"):
+        secrets = read_secrets(of_environment)
+    else:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        secrets, file = kept_secret(Path(state) / "collab-agent")
+        print(f"clients need the bearer secret in {file}", file=sys.stderr)
+    if settings.server is not None:
+        refuse_shared(settings.server.token, secrets)
+    return HttpSettings(
+        host,
+        port,
+        secrets,
+        cert,
+        key,
+        hosts=tuple(arguments.allow_host),
+        origins=tuple(arguments.allow_origin),
+        most_clients=arguments.max_clients,
+    )
 
 
 def _demo(arguments: argparse.Namespace) -> int:

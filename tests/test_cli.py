@@ -88,11 +88,6 @@ def test_errors_are_a_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None
     assert "Traceback" not in printed.err
 
 
-def test_http_says_that_it_is_not_there_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", "--http", "127.0.0.1:8000"]) == 1
-    assert "not available yet" in capsys.readouterr().err
-
-
 def test_clients_prints_each_snippet(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["clients"]) == 0
     everything = capsys.readouterr().out
