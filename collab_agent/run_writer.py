@@ -14,7 +14,7 @@ from uuid import uuid4
 import anyio
 
 from .errors import RoomClosed
-from .notebook.outputs import Append, Op, Outputs
+from .notebook.outputs import Append, Op, Outputs, display_id
 from .notebook.payload import NextInput, place
 from .notebook.plain import clean, clip
 from .notebook.steps import BeginRun, EndRun, InsertCell, Step, WriteOutputs
@@ -81,9 +81,9 @@ class RunWriter:
 
     def update_display(self, content: Mapping[str, Any]) -> None:
         """Take in an ``update_display_data`` of whatever request: of ours, of code aside, or of somebody else's."""
-        display_id = (content.get("transient") or {}).get("display_id")
+        named = display_id(content)
         for run in self._runs():
-            if isinstance(display_id, str) and run.outputs.has_display(display_id):
+            if named is not None and run.outputs.has_display(named):
                 run.outputs.update_display(content)
                 if run.cell is not None:
                     run.unwritten.append(("update_display_data", content))

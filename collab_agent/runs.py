@@ -24,7 +24,7 @@ import anyio
 
 from .errors import CellBusy, CollabAgentError, KernelDied, NoKernel
 from .kernel.observer import is_rate_limit_notice
-from .notebook.payload import NextInput, payloads
+from .notebook.payload import NextInput, payloads, results_of
 from .run import Run, RunState
 from .run_writer import Room, RunWriter
 from .widgets import OutputWidgets
@@ -60,6 +60,7 @@ class RunQueue:
         on_start: Callable[[str], None] = lambda _cell: None,
         label: Callable[[str], str] = lambda cell: cell[:8],
         who: Callable[[ForeignRun], str] = lambda run: run.username or "somebody else",
+        silence: Callable[[], str] = lambda: "",
     ) -> None:
         self._room = room
         self._kernel = kernel
@@ -67,6 +68,7 @@ class RunQueue:
         self._on_start = on_start
         self._label = label
         self._who = who
+        self._silence = silence
         self._queue: list[_Batch] = []
         self._changed = anyio.Event()
         self._numbers = 0
@@ -106,15 +108,35 @@ class RunQueue:
     async def wait(self, runs: Sequence[Run], seconds: float, *, even_for_input: bool = False) -> None:
         """Return when all are over, when the kernel asks for input (of whichever run: no other can go on), or in time.
 
-        ``even_for_input``: wait although it asks, for a run that is being interrupted.
+        Also when nothing is heard of the kernel, once for each run and silence.  ``even_for_input``: wait although it
+        asks, for a run that is being interrupted.
         """
         with anyio.move_on_after(max(seconds, 0)):
             while not all(run.over for run in runs) and (even_for_input or self.asking is None):
+                if self._falls_silent(runs):
+                    return
                 await self._changed.wait()
 
+    def _falls_silent(self, runs: Sequence[Run]) -> bool:
+        """Whether nothing is heard of one of these, and nobody was told so."""
+        silent = bool(self._silence())
+        untold = [run for run in runs if silent and not run.over and not run.told_silence]
+        for run in runs:
+            run.told_silence = silent
+        return bool(untold)
+
+    def wake(self) -> None:
+        """Look again, whoever waits."""
+        self._wake()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the kernel has, or is to have, a run of ours."""
+        return not all(run.over for run in self.all)
+
     async def wait_busy(self) -> None:
-        """Return when the kernel has, or is to have, a run of ours."""
-        while all(run.over for run in self.all):
+        """Return when it is."""
+        while not self.busy:
             await self._changed.wait()
 
     @property
@@ -297,7 +319,7 @@ class RunQueue:
             state = "aborted"
             run.notes.append("this agent left the notebook while it ran; the kernel runs on")
         if execution.reply is not None:
-            run.results = execution.reply.get("user_expressions") or {}
+            run.results = results_of(execution.reply)
             if state == "ok" and any(each.get("status") == "error" for each in run.results.values()):
                 state = "error"  # the value of code aside is computed behind the code
         if state == "ok":

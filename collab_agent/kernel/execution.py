@@ -26,6 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..notebook.outputs import count_of
 from .wire import Message
 
 State = Literal["queued", "running", "ok", "error", "aborted", "died"]
@@ -159,8 +160,8 @@ class Execution:
             self.state, self.started = "running", now
 
     def _count(self, content: Mapping[str, Any]) -> None:
-        count = content.get("execution_count")
-        if isinstance(count, int):
+        count = count_of(content)
+        if count is not None:
             self.execution_count = count
 
     def _fail(self, content: Mapping[str, Any]) -> None:

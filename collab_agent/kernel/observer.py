@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from ..notebook.outputs import count_of
 from .execution import KernelGone
 from .wire import Message
 
@@ -178,11 +179,10 @@ class Observer:
             case "status", "idle" if key in self._foreign:
                 return self._end(self._foreign[key])
             case "execute_input", _ if key in self._foreign and self._foreign[key].code is None:
-                count = content.get("execution_count")
                 run = replace(
                     self._foreign[key],
                     code=str(content.get("code", "")),
-                    execution_count=count if isinstance(count, int) else None,
+                    execution_count=count_of(content),
                 )
                 self._foreign[key] = run
                 return [ForeignRunStarted(run)]

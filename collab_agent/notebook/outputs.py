@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -106,10 +107,10 @@ class Outputs:
         match msg_type:
             case "stream":
                 self._make_room()
-                self._print(str(content.get("name") or "stdout"), _text(content.get("text", "")))
+                self._print(_text(content.get("name") or "stdout"), _text(content.get("text", "")))
             case "display_data" | "execute_result" | "error":
                 self._make_room()
-                self._add(_fixed(msg_type, content), _display_id(content))
+                self._add(_Fixed(output_of(msg_type, content)), display_id(content))
             case "update_display_data":
                 self.update_display(content)
             case "clear_output":
@@ -119,8 +120,7 @@ class Outputs:
 
     def update_display(self, content: Mapping[str, Any]) -> bool:
         """Take in an ``update_display_data`` of any run; False if none of these outputs has its id."""
-        display_id = _display_id(content)
-        indices = self._displays.get(display_id, []) if display_id else []
+        indices = self._displays.get(display_id(content) or "", [])
         for index in indices:
             self._items[index] = _Fixed({**self._items[index].output(), **_bundle(content)})
             self._unchanged = min(self._unchanged, index)
@@ -163,11 +163,11 @@ class Outputs:
         self._unchanged = self._closed_chars = 0
         self.truncated = False
 
-    def _add(self, item: _Stream | _Fixed, display_id: str | None = None) -> None:
+    def _add(self, item: _Stream | _Fixed, shown_as: str | None = None) -> None:
         if self._items and isinstance(last := self._items[-1], _Stream):
             self._closed_chars += last.end
-        if display_id:
-            self._displays.setdefault(display_id, []).append(len(self._items))
+        if shown_as:
+            self._displays.setdefault(shown_as, []).append(len(self._items))
         self._items.append(item)
 
     def _print(self, name: str, text: str) -> None:
@@ -204,6 +204,9 @@ class _Fixed:
         pass
 
 
+MOST_DEPTH = 100
+"""So deep may a JSON value be nested in an output; Python's own parsers fail at some 1000."""
+_JSON_TYPE = re.compile(r"application/(.*\+)?json")
 _TOKEN = re.compile(r"[^\n\r\b]+|[\n\r\b]")
 
 
@@ -317,30 +320,51 @@ def _common_prefix(a: str, b: str) -> int:
     return low
 
 
-def _fixed(msg_type: str, content: Mapping[str, Any]) -> _Fixed:
+def output_of(msg_type: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """The output for any message but a stream, with only nbformat's fields: ``transient`` goes."""
     if msg_type == "error":
         fields: dict[str, Any] = {key: _text(content.get(key, "")) for key in ("ename", "evalue")}
-        fields["traceback"] = [_text(line) for line in content.get("traceback") or ()]
+        traceback = content.get("traceback")
+        fields["traceback"] = [_text(line) for line in traceback] if isinstance(traceback, list) else []
     else:
         fields = _bundle(content)
     if msg_type == "execute_result":
-        fields["execution_count"] = content.get("execution_count")
-    return _Fixed({"output_type": msg_type, **fields})
+        fields["execution_count"] = count_of(content)
+    return {"output_type": msg_type, **fields}
+
+
+def count_of(content: Mapping[str, Any]) -> int | None:
+    """The execution count of a message's content as nbformat allows it; None where there is none, or no such one."""
+    count = content.get("execution_count")
+    return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**53 else None
 
 
 def _bundle(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {"data": _copy(content.get("data") or {}), "metadata": _copy(content.get("metadata") or {})}
+    """``data`` and ``metadata`` as nbformat allows them: outside of JSON types data is text."""
+    data, metadata = content.get("data"), content.get("metadata")
+    shown = data.items() if isinstance(data, Mapping) else ()
+    return {
+        "data": {_encodable(str(kind)): _copy(value) for kind, value in shown if _is_shown(str(kind), value)},
+        "metadata": _copy(metadata) if isinstance(metadata, Mapping) else {},
+    }
 
 
-def _display_id(content: Mapping[str, Any]) -> str | None:
-    # transient may be there and null
-    return (content.get("transient") or {}).get("display_id")
+def _is_shown(kind: str, value: Any) -> bool:
+    if isinstance(value, list) and all(isinstance(line, str) for line in value):
+        return True
+    return isinstance(value, str) or _JSON_TYPE.fullmatch(kind) is not None
+
+
+def display_id(content: Mapping[str, Any]) -> str | None:
+    """Under which id a message's content may be updated later; None where it names none."""
+    transient = content.get("transient")  # may be there and null
+    named = transient.get("display_id") if isinstance(transient, Mapping) else None
+    return named if isinstance(named, str) else None
 
 
 def _text(value: Any) -> str:
     """A string of nbformat's "multiline" kind, as one string that can be encoded."""
-    return _encodable("".join(value) if isinstance(value, list) else str(value))
+    return _encodable("".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _encodable(text: str) -> str:
@@ -352,12 +376,20 @@ def _encodable(text: str) -> str:
     return text
 
 
-def _copy(value: Any) -> Any:
-    """A deep copy of a JSON value whose strings can be encoded."""
+def _copy(value: Any, depth: int = 0) -> Any:
+    """A deep copy of a JSON value that the document, the file and a page can hold.
+
+    Strings can be encoded; numbers that no browser's JSON has (NaN, infinities, what is no double) are null, as it
+    writes them; what is nested deeper than anybody reads is left out.
+    """
     if isinstance(value, str):
         return _encodable(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value if -sys.float_info.max <= value <= sys.float_info.max else None
+    if depth >= MOST_DEPTH and isinstance(value, Mapping | list | tuple):
+        return None
     if isinstance(value, Mapping):
-        return {_encodable(str(key)): _copy(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_copy(item) for item in value]
+        return {_encodable(str(key)): _copy(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copy(item, depth + 1) for item in value]
     return value

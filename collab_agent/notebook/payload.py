@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .model import NotebookView
+from .outputs import output_of
 from .splice import diff
 from .steps import InsertCell, SpliceSource, Step
 
@@ -47,6 +48,18 @@ def payloads(reply: Mapping[str, Any] | None) -> tuple[NextInput | Page, ...]:
             case {"source": "page", "data": {**data}} if data:
                 pages.append(Page({str(kind): value for kind, value in data.items()}))
     return (*pages, *([] if proposed is None else [proposed]))
+
+
+def results_of(reply: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What the ``user_expressions`` of an ``execute_reply``'s content came to, by name."""
+    found = reply.get("user_expressions")
+    items = found.items() if isinstance(found, Mapping) else ()
+    kinds = {"ok": "display_data", "error": "error"}
+    return {
+        str(name): {"status": status, **output_of(kinds[status], result)}
+        for name, result in items
+        if isinstance(result, Mapping) and (status := "error" if result.get("status") == "error" else "ok")
+    }
 
 
 def place(
