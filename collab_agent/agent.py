@@ -5,15 +5,16 @@ An ``Agent`` connects to nothing until the first notebook is opened: an MCP clie
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from time import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
+from .audit import Audit, AuditLog
 from .config import Identity, Server, Settings
 from .errors import CollabAgentError, NotebookNotFound, TargetError, sole_cause
 
@@ -28,11 +29,34 @@ FindServer = Callable[[AsyncExitStack], Awaitable[Server]]
 """Finds the Jupyter server, or starts one whose end goes onto the stack."""
 
 
+LEAST_SECRET = 8
+"""Characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """On whose behalf an agent works, where several clients are served.  ``secrets`` must not leave the process."""
+
+    known: Mapping[str, str] = field(default_factory=dict)
+    """Session and owner, as the audit log names them."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
 class Agent:
     """One agent on one Jupyter server.  Made by ``agent``; its tasks end with that block."""
 
-    def __init__(self, settings: Settings, find_server: FindServer, tasks: TaskGroup, stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        find_server: FindServer,
+        tasks: TaskGroup,
+        stack: AsyncExitStack,
+        log: AuditLog | None,
+        principal: Principal,
+    ) -> None:
         self.settings = settings
+        self._principal = principal
+        self.audit = Audit(log, lambda: {"client": self.client_name, **principal.known}, self.scrub)
         self.client_name = "Agent"
         """What the MCP client calls itself; the display name where the settings name none."""
         self._find_server = find_server
@@ -62,6 +86,14 @@ class Agent:
             self._nameplate = Nameplate(replace(identity, since=time()))
         return self._nameplate
 
+    def scrub(self, text: str) -> str:
+        """A text that leaves this process, without the server's token and the secrets of our own clients."""
+        server = None if self._api is None else self._api.server
+        for secret in (*self._principal.secrets, *([server.token] if server is not None else [])):
+            if len(secret) >= LEAST_SECRET:  # a shorter one may stand anywhere, and hides nothing
+                text = text.replace(secret, "…")
+        return text
+
     async def api(self) -> JupyterApi:
         """The server's REST interface; finds or starts the server on first use."""
         async with self._lock:
@@ -72,7 +104,7 @@ class Agent:
             from .jupyter.api import JupyterApi
 
             server = await self._find_server(self._stack)
-            self._api = await self._stack.enter_async_context(JupyterApi(server))
+            self._api = await self._stack.enter_async_context(JupyterApi(server, limits=self.settings.limits))
         return self._api
 
     async def open(self, path: str, kernel: str | None = None) -> NotebookPeer:
@@ -129,6 +161,7 @@ class Agent:
             trust_outputs=settings.trust_outputs,
             policy=settings.policy,
             mark_cells=settings.mark_cells,
+            audit=self.audit,
         )
         peer.whereabouts.on_moved = lambda old, new: (
             self._panel.what.moved(old, new) if self._panel is not None else None
@@ -288,12 +321,17 @@ class _Open(Generic[_T]):
 
 
 @asynccontextmanager
-async def agent(settings: Settings, find_server: FindServer) -> AsyncIterator[Agent]:
+async def agent(
+    settings: Settings,
+    find_server: FindServer,
+    log: AuditLog | None = None,
+    principal: Principal | None = None,
+) -> AsyncIterator[Agent]:
     """An agent that leaves all its notebooks, visibly, when the block ends."""
     async with AsyncExitStack() as stack:
         try:
             async with anyio.create_task_group() as tasks:
-                made = Agent(settings, find_server, tasks, stack)
+                made = Agent(settings, find_server, tasks, stack, log, principal or Principal())
                 try:
                     yield made
                 finally:

@@ -9,11 +9,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, closing, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .audit import AuditLog
 from .clients import CLIENTS, snippet
 from .config import Server, Settings
 from .errors import CollabAgentError, ConfigError
@@ -123,11 +124,13 @@ def _server_options(to: argparse.ArgumentParser, *, is_default: bool = False) ->
     to.add_argument("--url", default=fallback, help="address of the Jupyter server (default: JUPYTER_URL, else found)")
     to.add_argument("--token-file", default=fallback, metavar="FILE", help="file that holds the server's token")
     to.add_argument("--name", default=fallback, help="the agent's display name (default: the MCP client's)")
+    to.add_argument("--audit", default=fallback, metavar="FILE", help="log every call, edit and run (JSON lines)")
     for switch, what in (
         ("--no-embedded", "never start a JupyterLab of our own"),
         ("--mark-cells", "say in the metadata of cells that the agent makes or changes who did it, and when"),
         ("--read-only", "let the agent look, but neither write nor run anything"),
         ("--no-run", "let the agent edit, but not run code or use the kernel"),
+        ("--audit-contents", "write texts into the audit log, too, not only their length and SHA-256"),
     ):
         to.add_argument(switch, action="store_true", default=False if is_default else argparse.SUPPRESS, help=what)
     to.add_argument(
@@ -203,15 +206,25 @@ def _serve(arguments: argparse.Namespace) -> int:
     import anyio
 
     settings = settings_of(arguments)
-    if arguments.http is None:
-        from .server.stdio import serve_stdio
+    with _audit(arguments) as log:
+        if arguments.http is None:
+            from .server.stdio import serve_stdio
 
-        anyio.run(serve_stdio, settings, finder(settings))
-    else:
-        from .server.http import serve_http
+            anyio.run(serve_stdio, settings, finder(settings), log)
+        else:
+            from .server.http import serve_http
 
-        anyio.run(serve_http, settings, finder(settings), _http_settings(arguments, settings))
+            anyio.run(serve_http, settings, finder(settings), _http_settings(arguments, settings), log)
     return 0
+
+
+def _audit(arguments: argparse.Namespace) -> AbstractContextManager[AuditLog | None]:
+    """The audit log, if one is wanted; ``ConfigError`` where it cannot be written."""
+    if arguments.audit is None:
+        if arguments.audit_contents:
+            raise ConfigError("--audit-contents needs --audit FILE.")
+        return nullcontext()
+    return closing(AuditLog.open(Path(arguments.audit).expanduser(), contents=arguments.audit_contents))
 
 
 def _http_settings(arguments: argparse.Namespace, settings: Settings) -> HttpSettings:

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from .appearance import Appearance
+from .audit import Audit, Text
 from .config import Identity, Limits
 from .editing import Edited, Editor
 from .errors import CellBusy, CollabAgentError, NotACodeCell, RoomClosed, sole_cause
@@ -59,8 +60,10 @@ class NotebookPeer:
         trust_outputs: bool = True,
         policy: Policy | None = None,
         mark_cells: bool = False,
+        audit: Audit | None = None,
     ) -> None:
         self._policy = policy or Policy()
+        self._audit = audit or Audit()
         self._nameplate = identity if isinstance(identity, Nameplate) else Nameplate(identity)
         self.limits = limits or Limits()
         self.seen = Seen()
@@ -100,6 +103,7 @@ class NotebookPeer:
             flush_s=self.limits.flush_s,
             trust=trust_outputs,
             on_start=self._appearance.show_running,
+            on_state=self._note_run,
             label=lambda cell: self.seen.short(cell, self.view),
             who=self.who_runs,
         )
@@ -243,7 +247,17 @@ class NotebookPeer:
         Any ``EditError`` or ``TargetError``: nothing was written.
         """
         self.whereabouts.hold_to(self._policy.check_write)
-        return await self._editor.edit(edits, self._open())
+        made = await self._editor.edit(edits, self._open())
+        self._note_edit(made)
+        return made
+
+    def _note_edit(self, made: Edited) -> None:
+        """For the audit log: what was done, and the text of every cell that it touched, as it is now."""
+        done = [{"op": each.op, "cell": each.cell} for each in made.done]
+        touched = [*(each.cell for each in made.done), *(each.made for each in made.done), *(t[0] for t in made.texts)]
+        cells = (self._room.replica.cell(cell_id) for cell_id in dict.fromkeys(touched) if cell_id)
+        texts = {cell.id: Text(cell.source) for cell in cells if cell is not None}
+        self._audit.note("edit", notebook=self.path, done=done, texts=texts)
 
     def _open(self) -> TaskGroup:
         if self._tasks is None:
@@ -268,6 +282,18 @@ class NotebookPeer:
                 )
         await self.ensure_kernel()
         return self.runs.submit(cells, stop_on_error=stop_on_error)
+
+    def _note_run(self, run: Run) -> None:
+        """For the audit log: which call a run is of, what is about to go to the kernel, and its end."""
+        head = {"call": run.call, "notebook": self.path, "run": run.id, "cell": run.cell}
+        if run.state == "queued":
+            run.call = self._audit.call
+        elif run.state == "running":
+            code = "\n".join(filter(None, (run.source, *run.expressions.values())))
+            self._audit.note("run", **head, code=Text(code))
+        else:
+            seconds = round(run.seconds(anyio.current_time()), 3)
+            self._audit.note("end", **head, state=run.state, count=run.count, seconds=seconds)
 
     async def run_aside(self, code: str) -> Run:
         """Queue code that enters neither the notebook nor the kernel's history, ``In``, ``Out`` and ``_``."""

@@ -46,6 +46,8 @@ class Run:
     unwritten: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     """Output messages since the last writing."""
     taken_over: bool = False
+    call: str = ""
+    """The call that asked for it, as the audit log names it."""
 
     @property
     def over(self) -> bool:

@@ -58,6 +58,7 @@ class RunQueue:
         flush_s: float,
         trust: bool = False,
         on_start: Callable[[str], None] = lambda _cell: None,
+        on_state: Callable[[Run], None] = lambda _run: None,
         label: Callable[[str], str] = lambda cell: cell[:8],
         who: Callable[[ForeignRun], str] = lambda run: run.username or "somebody else",
         silence: Callable[[], str] = lambda: "",
@@ -66,6 +67,7 @@ class RunQueue:
         self._kernel = kernel
         self._interrupt_kernel = interrupt
         self._on_start = on_start
+        self._on_state = on_state  # it is queued, it is about to be sent, it is over
         self._label = label
         self._who = who
         self._silence = silence
@@ -260,6 +262,7 @@ class RunQueue:
             run.source = run.code or ""
         run.started = anyio.current_time()
         run.state = "running"
+        self._on_state(run)
         try:
             msg_id = kernel.send_execute(
                 run.source,
@@ -345,7 +348,9 @@ class RunQueue:
 
     def _new(self, *, cell: str | None = None, code: str | None = None, expressions: Any = None) -> Run:
         self._numbers += 1
-        return Run(f"r{self._numbers}", cell, code, expressions or {})
+        run = Run(f"r{self._numbers}", cell, code, expressions or {})
+        self._on_state(run)
+        return run
 
     def _add(self, runs: list[Run], stop_on_error: bool) -> list[Run]:
         self.all = [*self.all[-MOST_REMEMBERED:], *runs]
@@ -359,6 +364,7 @@ class RunQueue:
         run.ended = anyio.current_time() if run.started is not None else None
         if reason:
             run.notes.append(reason)
+        self._on_state(run)
         self._wake()
 
     def _wake(self) -> None:

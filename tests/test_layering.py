@@ -16,7 +16,7 @@ PACKAGE = "collab_agent"
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
-    frozenset({"policy"}),
+    frozenset({"audit", "policy"}),
     frozenset({"config"}),
     frozenset({"notebook", "clients", "websocket"}),
     frozenset({"room", "kernel", "jupyter"}),
@@ -45,7 +45,7 @@ ONLY_IMPORTERS = {
     "PIL": {"server"},
     "zmq": {"kernel"},
 }
-STDLIB_ONLY = {"errors", "policy", "config", "notebook", "clients"}
+STDLIB_ONLY = {"errors", "audit", "policy", "config", "notebook", "clients"}
 READS_THE_ENVIRONMENT = {"cli"}
 
 MUTABLE = {"list", "dict", "set", "bytearray", "defaultdict", "deque", "Counter", "OrderedDict", "ContextVar", "count"}

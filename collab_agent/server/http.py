@@ -36,7 +36,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from ..agent import FindServer, agent
+from ..agent import FindServer, Principal, agent
+from ..audit import AuditLog
 from ..config import Server, Settings
 from ..errors import ConfigError
 from .app import build_server
@@ -56,6 +57,7 @@ async def serve_http(
     settings: Settings,
     find_server: FindServer,
     http: HttpSettings,
+    audit: AuditLog | None = None,
     ready: Callable[[str], None] = lambda url: print(f"collab-agent serves MCP at {url}", file=sys.stderr, flush=True),
 ) -> None:
     """Serve until a signal comes; then leave every notebook.  ``ready`` is called with the address once it answers.
@@ -69,7 +71,7 @@ async def serve_http(
         async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
             shared = _SharedServer(find_server, stack, http.secrets)
             async with anyio.create_task_group() as clients:
-                sessions = Sessions(settings, shared.find, http, clients)
+                sessions = Sessions(settings, shared.find, http, clients, audit)
                 web = _Web(_configured(Door(Gate(http, port), http, sessions), http))
                 tasks.start_soon(web.serve, [listener])
                 host = f"[{http.host}]" if ":" in http.host else http.host
@@ -130,11 +132,19 @@ class _Session:
 class Sessions:
     """The clients that are here; ``tasks`` holds a task of each."""
 
-    def __init__(self, settings: Settings, find_server: FindServer, http: HttpSettings, tasks: TaskGroup) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        find_server: FindServer,
+        http: HttpSettings,
+        tasks: TaskGroup,
+        audit: AuditLog | None,
+    ) -> None:
         self._settings = settings
         self._find_server = find_server
         self._http = http
         self._tasks = tasks
+        self._audit = audit
         self._here: dict[str, _Session] = {}
         self._closed = False
 
@@ -180,9 +190,11 @@ class Sessions:
 
     async def _live(self, session: _Session, *, task_status: TaskStatus[None]) -> None:
         """All of one client's life.  Its failure ends nobody else's."""
+        known = {"session": session.id[:8], "owner": session.owner}
+        principal = Principal(known, tuple(self._http.secrets.values()))
         try:
             async with (
-                agent(self._settings, self._find_server) as served,
+                agent(self._settings, self._find_server, self._audit, principal) as served,
                 session.transport.connect() as (read, write),
             ):
                 task_status.started()

@@ -25,13 +25,14 @@ from mcp.server.runner import serve_loop
 from mcp.server.stdio import stdio_server
 
 from ..agent import FindServer, agent
+from ..audit import AuditLog
 from ..config import Settings
 from .app import build_server
 
 _CHUNK = 65_536
 
 
-async def serve_stdio(settings: Settings, find_server: FindServer) -> None:
+async def serve_stdio(settings: Settings, find_server: FindServer, log: AuditLog | None = None) -> None:
     """Serve one client until it leaves or a signal comes; then leave every notebook."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as tasks:
@@ -43,7 +44,7 @@ async def serve_stdio(settings: Settings, find_server: FindServer) -> None:
             tasks.start_soon(stop_on_signal)
             # The SDK only iterates over what it is given as stdin.
             stdin = cast("anyio.AsyncFile[str]", _Lines(_claim_stdin()))
-            async with agent(settings, find_server) as served, stdio_server(stdin=stdin) as (read, write):
+            async with agent(settings, find_server, log) as served, stdio_server(stdin=stdin) as (read, write):
                 server = build_server(served)
                 await serve_loop(
                     server,

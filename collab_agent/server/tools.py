@@ -71,7 +71,8 @@ class Tools:
             where = "" if meant == path or len(self._agent.open_paths) == 1 else f"in {inline(path, 80)}: "
             with suppress(CollabAgentError):  # left meanwhile
                 decided += [where + each for each in await self._agent.suggestions(self._agent.get(path)).news()]
-        return self._since(given, decided)
+        trouble = self._agent.audit.take_trouble()
+        return self._since(given, [trouble, *decided] if trouble else decided)
 
     def _since(self, given: Mapping[str, Any], decided: Sequence[str]) -> str:
         """What others did since the last call, in one line: where the call was meant, then in other open notebooks."""
