@@ -75,6 +75,11 @@ class InProcessChannel:
         for stream, frame in held:
             self._pass(stream, frame)
 
+    @property
+    def waiting(self) -> int:
+        """How many frames the client has not taken yet."""
+        return self._at_client.statistics().current_buffer_used
+
     def deliver(self, frame: bytes) -> None:
         """Hand the client this frame, as the room does."""
         self._pass(self._to_client, frame)

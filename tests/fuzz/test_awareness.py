@@ -68,12 +68,21 @@ class Joined:
         for channel in self.room.channels[1:]:
             channel.deliver(frame)
 
+    async def hears(self) -> None:
+        """Wait until something reaches the agent."""
+        heard = anyio.Event()
+        unsubscribe = self.peer.observe(lambda _event: heard.set())
+        await heard.wait()
+        unsubscribe()
+
     async def works(self) -> None:
         """The agent is still in the room, reads, tells who is here, and writes what all then have."""
         await self.peer.edit([{"op": "insert", "source": "ours", "type": "raw", "after": "last"}])
         with anyio.fail_after(10):
             await self.ada.wait_for(lambda: "ours" in self.ada.sources())
-        assert self.room.sources() == self.ada.sources() == [cell.source for cell in self.peer.view.cells]
+            await self.room.wait_for(lambda: self.room.sources() == self.ada.sources())
+            while [cell.source for cell in self.peer.view.cells] != self.room.sources():
+                await self.hears()
         text = "\n".join([*others.people(self.peer), others.since(self.peer, 1000)])
         text += outline(self.peer.view, self.peer.outputs, self.peer.seen, budget=4000)
         text.encode()
