@@ -103,12 +103,37 @@ class Limits:
     images: int = 4
     image_pixels: int = 1_024
     image_bytes: int = 150_000
-    join_s: float = 30.0
+    rest_s: float = 8.0
+    """How long the server may be silent to a request."""
+    patient_s: float = 60.0
+    """How long it may take over one that waits for a kernel, or reads a whole notebook, while it answers others."""
+    open_s: float = 8.0
+    """How long a websocket may take to open."""
+    ping_s: float = 5.0
+    """After so long without a byte on a websocket the other side is asked for a sign of life."""
+    pong_s: float = 8.0
+    """How long that may take; then the connection is given up."""
+    join_s: float = 8.0
+    """How long a room that is being joined may hand over nothing."""
+    join_most_s: float = 120.0
+    """How long joining may take while something comes: a large notebook on a slow line."""
     echo_s: float = 0.4
     """How long an own update may stay without its echo before a sync step 1 asks for it."""
     ack_s: float = 5.0
-    """How long an edit may stay unconfirmed before the call says so."""
-    save_s: float = 10.0
+    """How long an edit, or any other question to the room, may stay unanswered: then it is joined afresh."""
+    probe_s: float = 4.0
+    """After so long without an update the room is asked whether there is any: it may have stopped passing them on."""
+    mute_s: float = 2.0
+    """How long after such an answer the update may still come by itself, before the room counts as mute."""
+    save_s: float = 9.0
+    kernel_open_s: float = 8.0
+    """How long a call waits for a kernel's channels: they open when the kernel has first answered."""
+    kernel_quiet_s: float = 4.0
+    """After so long without a message a kernel that has a run of ours is asked for a sign of life."""
+    kernel_alive_s: float = 4.0
+    """How long that may take before callers are told that the kernel does not answer."""
+    kernel_watch_s: float = 1.0
+    """How often the server is asked, while a run is in progress, whether the notebook still has this kernel."""
     typing_s: float = 10.0
     """For how long after a keystroke a cell counts as being typed in."""
     line_quiet_s: float = 3.0
@@ -122,6 +147,9 @@ class Limits:
     highlight_s: float = 2.0
     flush_s: float = 0.06
     """How often a run's outputs are written into the document (kernel facts: 50 to 100 ms)."""
+
+
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +167,4 @@ class Settings:
     """Whether cells that the agent makes or changes say so in their metadata."""
     policy: Policy = field(default_factory=Policy)
     """What the agent is allowed to do."""
-    limits: Limits = Limits()
+    limits: Limits = DEFAULT_LIMITS

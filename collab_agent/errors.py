@@ -5,7 +5,7 @@
       EditError       CellNotSeen, TextNotFound, EditConflict, CellInUse, InvalidEdit
       RoomError       NotebookNotFound, NotebookUnreadable, RoomClosed, SyncTimeout, SaveFailed,
                       LocalProtocolError, RemoteProtocolError
-      KernelError     NoKernel, CellBusy, KernelDied
+      KernelError     NoKernel, CellBusy, KernelDied, KernelSilent
       ServerError     Unauthorized, Unreachable, CollaborationMissing, ServerRefused
       ConfigError     (the command line or the environment; nothing was contacted)
 
@@ -131,6 +131,10 @@ class CellBusy(KernelError):
 
 class KernelDied(KernelError):
     """The kernel went away; its variables are gone."""
+
+
+class KernelSilent(KernelError):
+    """The kernel, or the server in between, does not answer; it may do so later."""
 
 
 class ServerError(CollabAgentError):

@@ -104,7 +104,7 @@ class JupyterHost:
             )
         self._file_id, self._process = session.file_id, session.session_id
         url = self._api.ws_url(f"api/collaboration/room/{session.room_id}?sessionId={session.session_id}")
-        async with websocket_channel(url, self._api.headers) as channel:
+        async with websocket_channel(url, self._api.headers, self._api.limits) as channel:
             yield channel
 
     async def where(self) -> str:
@@ -133,7 +133,7 @@ class JupyterHost:
         """See ``Host``."""
         from .kernel.client import KernelClient
 
-        return KernelClient.connect(self._api.server, kernel_id, username=self._identity.name)
+        return KernelClient.connect(self._api.server, kernel_id, username=self._identity.name, limits=self._api.limits)
 
     async def interrupt(self, kernel_id: str) -> None:
         """See ``Host``."""
@@ -184,5 +184,5 @@ class Panel:
     async def _connect(self) -> AsyncIterator[Channel]:
         # Not quoted: the server takes the name as it stands in the URL, so that %3A would be a room of our own.
         url = self._api.ws_url(f"api/collaboration/room/{GLOBAL_ROOM}")
-        async with websocket_channel(url, self._api.headers) as channel:
+        async with websocket_channel(url, self._api.headers, self._api.limits) as channel:
             yield channel

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from .errors import CollabAgentError, KernelError, NoKernel
+from .config import Limits
+from .errors import CollabAgentError, KernelError, KernelSilent, NoKernel
 from .host import Host
 
 if TYPE_CHECKING:
     from .kernel.client import KernelClient
     from .kernel.wire import Message
 
-WATCH_S = 1.0
-"""How often the server is asked, while a run is in progress, whether the notebook still has this kernel."""
+
+class Runs(Protocol):
+    """What is run on the kernel."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is in progress, or to be."""
+
+    async def wait_busy(self) -> None:
+        """Return when one is."""
 
 
 class KernelHolder:
     """Holds at most one connected kernel client, in the notebook's task group."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, limits: Limits) -> None:
         self._host = host
+        self._limits = limits
+        self.silence = ""
+        """How it comes that nothing is heard of a run, to complete "the kernel …"; empty where all is well."""
+        self.on_silence: Callable[[], None] = lambda: None
+        """Is called when ``silence`` has changed."""
         self.on_others: Callable[[Message], None] = lambda _message: None
         """Is called for each iopub message that no execution of ours has caused."""
         self._id: str | None = None
@@ -48,12 +62,23 @@ class KernelHolder:
         """The kernel of the human's session, connected; one is started where there is none."""
         async with self._lock:
             if self._client is not None and self._client.gone is None:
+                await self._until_reachable(self._client)
+            if self._client is not None and self._client.gone is None:
                 return self._client
             self._done.set()
             self._client = None
             self._id = await self._host.kernel_id(kernel, human_here=human_here)
             await tasks.start(self._hold, self._id)
             return self.live()
+
+    async def _until_reachable(self, client: KernelClient) -> None:
+        with anyio.move_on_after(self._limits.kernel_open_s):
+            await client.wait_reachable()
+            return
+        raise KernelSilent(
+            "The connection to the kernel is away, and is being restored. Nothing was run.",
+            "Call again in a few seconds; `collab-agent doctor` tells whether the server is there.",
+        )
 
     async def _hold(self, kernel_id: str, *, task_status: TaskStatus[None]) -> None:
         done = self._done = anyio.Event()
@@ -69,15 +94,17 @@ class KernelHolder:
                 if self._client is client:
                     self._client = None
 
-    async def watch(self, busy: Callable[[], Awaitable[None]]) -> None:
-        """While a run is in progress, notice that the kernel is gone where it says nothing; until cancelled.
+    async def watch(self, runs: Runs) -> None:
+        """While a run is in progress, notice that a kernel is gone or stuck that says nothing; until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch_session, runs)
+            tasks.start_soon(self._watch_pulse, runs)
 
-        The websocket stays open, and is silent, when the kernel is changed, deleted or culled (``facts/kernel.md``).
-        ``busy`` returns when a run is in progress.
-        """
+    async def _watch_session(self, runs: Runs) -> None:
+        """The websocket stays open, and silent, when a kernel is changed, deleted or culled (``facts/kernel.md``)."""
         while True:
-            await busy()
-            await anyio.sleep(WATCH_S)
+            await runs.wait_busy()
+            await anyio.sleep(self._limits.kernel_watch_s)
             client, kernel_id = self._client, self._id
             if client is None or kernel_id is None or client.gone is not None:
                 continue
@@ -88,6 +115,35 @@ class KernelHolder:
             if reason and client.gone is None:
                 self._lost = f"the kernel {reason}: all variables are gone"
                 await client.aclose(reason)
+
+    async def _watch_pulse(self, runs: Runs) -> None:
+        """A kernel whose process was stopped says nothing, and the server says that it is idle."""
+        limits = self._limits
+        while True:
+            await runs.wait_busy()
+            asked: float | None = None
+            while runs.busy:
+                client, now = self._client, anyio.current_time()
+                if (
+                    client is None
+                    or client.gone is not None
+                    or now - client.heard < limits.kernel_quiet_s
+                    or (asked is not None and client.heard > asked)
+                ):
+                    asked = None
+                    self._tell("")
+                elif asked is None:
+                    asked = now
+                    client.ask_for_life()
+                elif now - asked >= limits.kernel_alive_s:
+                    self._tell(_silence(client, now - asked))
+                await anyio.sleep(limits.kernel_watch_s)
+            self._tell("")
+
+    def _tell(self, silence: str) -> None:
+        changed, self.silence = bool(silence) != bool(self.silence), silence
+        if changed:
+            self.on_silence()
 
     async def interrupt(self) -> None:
         """Interrupt whatever the kernel runs: whose it is must have been checked."""
@@ -114,3 +170,20 @@ class KernelHolder:
         reason = getattr(event, "reason", None)
         if reason and not self._restarting:
             self._lost = f"the kernel {reason}: all variables are gone"
+
+
+def _silence(client: KernelClient, seconds: float) -> str:
+    """What can be said of a kernel of which nothing was heard for so long, to complete "the kernel …"."""
+    if not client.connected and client.route == "websocket":
+        return (
+            "cannot be reached: the connection to it is away, and is being restored; the run goes on there. "
+            'query_notebook(query="runs", wait_s=60) waits for it'
+        )
+    if not client.answers_while_busy:
+        return ""
+    return (
+        f"has not answered for {seconds:.0f} s: its process was stopped, or it is stuck in code that lets nothing else "
+        "through, or the server in between is. The run goes on when it does; "
+        'query_notebook(query="runs", wait_s=60) waits for it, execute_notebook_code(action="interrupt") may free it, '
+        'action="restart" ends it'
+    )

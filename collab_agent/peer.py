@@ -17,7 +17,7 @@ from .appearance import Appearance
 from .audit import Audit, Text
 from .config import Identity, Limits
 from .editing import Edited, Editor
-from .errors import CellBusy, CollabAgentError, NotACodeCell, RoomClosed, sole_cause
+from .errors import CellBusy, CollabAgentError, KernelSilent, NotACodeCell, RoomClosed, sole_cause
 from .host import Host
 from .journal import Journal
 from .kernel_holder import KernelHolder
@@ -95,7 +95,7 @@ class NotebookPeer:
             self.journal,
             mark_as=(lambda: self.identity.name) if mark_cells else None,
         )
-        self._kernel = KernelHolder(host)
+        self._kernel = KernelHolder(host, self.limits)
         self.runs = RunQueue(
             RunRoom(self._room, self._saver, self.news.close),
             self._kernel.live,
@@ -106,8 +106,10 @@ class NotebookPeer:
             on_state=self._note_run,
             label=lambda cell: self.seen.short(cell, self.view),
             who=self.who_runs,
+            silence=lambda: self._kernel.silence,
         )
         self._kernel.on_others = self.runs.on_others
+        self._kernel.on_silence = self.runs.wake
 
     # Life.
 
@@ -145,7 +147,7 @@ class NotebookPeer:
                 async with anyio.create_task_group() as tasks:
                     self._tasks = tasks
                     tasks.start_soon(self.runs.work)
-                    tasks.start_soon(self._kernel.watch, self.runs.wait_busy)
+                    tasks.start_soon(self._kernel.watch, self.runs)
                     tasks.start_soon(self._saver.autosave)
                     tasks.start_soon(self.whereabouts.follow)
                     task_status.started()
@@ -312,6 +314,11 @@ class NotebookPeer:
         return self._kernel.client
 
     async def ensure_kernel(self, kernel: str | None = None) -> KernelClient:
+    @property
+    def kernel_silence(self) -> str:
+        """How it comes that nothing is heard of a run, to complete "the kernel …"; empty where all is well."""
+        return self._kernel.silence
+
         """The kernel of the human's session, connected; one is started where there is none."""
         tasks = self._open()
         self.whereabouts.hold_to(self._policy.check_run)
@@ -322,8 +329,11 @@ class NotebookPeer:
 
     async def restart_kernel(self) -> None:
         """Restart the kernel; ``CellBusy`` while somebody else's code runs."""
-        busy = (await self.ensure_kernel()).foreign_busy
-        if busy is not None:
+        try:
+            busy = (await self.ensure_kernel()).foreign_busy
+        except KernelSilent:
+            busy = None  # nobody's code goes on there; and a restart is what helps
+        if busy is not None and not (self._kernel.silence and not busy.msg_id):
             who = self.who_runs(busy)
             raise CellBusy(f"The kernel is running code of {who}. It was not restarted.", "Wait until it has ended.")
         self.runs.drop_queued("not run: the kernel was restarted")

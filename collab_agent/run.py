@@ -48,6 +48,8 @@ class Run:
     taken_over: bool = False
     call: str = ""
     """The call that asked for it, as the audit log names it."""
+    told_silence: bool = False
+    """Whether a caller was told that nothing is heard of it."""
 
     @property
     def over(self) -> bool:

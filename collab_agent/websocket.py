@@ -8,26 +8,58 @@ another frame from some 43 ms to some 2 ms (Linux; elsewhere the option is missi
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-PING_S, PONG_S = 5.0, 8.0
-"""A half-open socket is noticed within their sum."""
+from .config import Limits
+
 CLOSE_S = 1.0
 
 
 class FastConnection(ClientConnection):
-    """A websocket that acknowledges at once and can send without an ``await``."""
+    """A websocket that acknowledges at once, can send without an ``await``, and notices a silent other side."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.received = 0
+        """How many bytes have come."""
+        self._heard = self.loop.time()
+        self._came = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
         self._acknowledge_now()
+        self.received += len(data)
+        self._heard = self.loop.time()
+        self._came.set()
         super().data_received(data)
+
+    async def keepalive(self) -> None:
+        """Ping where nothing comes, and give the connection up if still nothing does.
+
+        Any byte is a sign of life: on a slow line the pong stands behind a notebook of many megabytes.
+        """
+        assert self.ping_interval is not None
+        while True:
+            quiet = self.loop.time() - self._heard
+            if quiet < self.ping_interval:
+                await asyncio.sleep(self.ping_interval - quiet)
+                continue
+            self._came.clear()
+            await self.ping()
+            try:
+                async with asyncio.timeout(self.ping_timeout):
+                    await self._came.wait()
+            except TimeoutError:
+                self.transport.abort()  # nobody is there to agree to the end
+                return
 
     def _acknowledge_now(self) -> None:
         raw = self.transport.get_extra_info("socket")
@@ -59,7 +91,7 @@ class _Direct(connect):
 
 
 async def open_websocket(
-    url: str, headers: Mapping[str, str], *, open_s: float, subprotocols: Sequence[str] = ()
+    url: str, headers: Mapping[str, str], limits: Limits, *, open_s: float, subprotocols: Sequence[str] = ()
 ) -> FastConnection:
     """Connect; raises what ``websockets.connect`` raises.  ``url`` must not hold the token: servers log URLs."""
     loopback = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
@@ -72,8 +104,8 @@ async def open_websocket(
         logger=logging.Logger("collab_agent.websocket", logging.WARNING),
         compression=None,
         max_size=None,
-        ping_interval=PING_S,
-        ping_timeout=PONG_S,
+        ping_interval=limits.ping_s,
+        ping_timeout=limits.pong_s,
         open_timeout=open_s,
         close_timeout=CLOSE_S,
         proxy=None if loopback else True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from collab_agent.config import Server
+from collab_agent.config import DEFAULT_LIMITS, Limits, Server
 from collab_agent.errors import CollaborationMissing, NotebookNotFound
 from collab_agent.jupyter.address import normalise_path, quote_path
 from collab_agent.jupyter.forks import ForksApi
@@ -23,7 +23,7 @@ from collab_agent.jupyter.models import (
     Session,
     text_of,
 )
-from collab_agent.jupyter.rest import Rest
+from collab_agent.jupyter.rest import PatientRest, Rest
 from collab_agent.jupyter.sessions import SessionsApi
 
 __all__ = [
@@ -40,16 +40,15 @@ __all__ = [
 ]
 
 INSTALL_COLLABORATION = "pip install 'jupyter-collaboration>=5,<6'"
-_SLOW_S = 60.0
-"""Starting or restarting a kernel may take the server that long."""
 
 
 class JupyterApi(SessionsApi, ForksApi):
     """One Jupyter server's REST interface.  Use it as an async context manager, or call ``aclose``."""
 
-    def __init__(self, server: Server, *, timeout_s: float = 30.0) -> None:
-        self._rest = Rest(server, timeout_s=timeout_s)
-        self._slow = Rest(server, timeout_s=max(timeout_s, _SLOW_S))
+    def __init__(self, server: Server, *, limits: Limits = DEFAULT_LIMITS, timeout_s: float | None = None) -> None:
+        self.limits = limits
+        self._rest = Rest(server, timeout_s=limits.rest_s if timeout_s is None else timeout_s)
+        self._slow = PatientRest(self._rest, timeout_s=limits.patient_s)
         self.url = self._rest.url
         """The base URL, with a trailing slash; safe to show."""
 

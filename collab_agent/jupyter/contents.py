@@ -20,6 +20,8 @@ class ContentsApi:
 
     _rest: Rest
 
+    _slow: Rest
+    """For requests that may take long, of a server that answers others meanwhile."""
     async def kernelspecs(self) -> KernelSpecs:
         """The kinds of kernels that the server can start."""
         return kernelspecs_of(self._rest.object(await self._rest.request("GET", "api/kernelspecs")))
@@ -40,7 +42,7 @@ class ContentsApi:
 
     async def read_notebook(self, path: str) -> dict[str, Any]:
         """The notebook as the file holds it now, upgraded to nbformat 4 by the server."""
-        model = await self._contents(path, content="1", type="notebook")
+        model = await self._contents(path, self._slow, content="1", type="notebook")
         content = model.get("content")
         if not isinstance(content, dict):
             raise NotebookUnreadable(f"{path!r} came without content.", "See the server's log.")
@@ -103,8 +105,8 @@ class ContentsApi:
             return Listing(tuple(found[:notebooks]), len(found) <= notebooks)
         return Listing(tuple(found[:notebooks]), False)
 
-    async def _contents(self, path: str, **query: str) -> dict[str, Any]:
-        answer = await self._rest.request("GET", _contents_url(path), query=query, accept=(400, 404))
+    async def _contents(self, path: str, rest: Rest | None = None, **query: str) -> dict[str, Any]:
+        answer = await (rest or self._rest).request("GET", _contents_url(path), query=query, accept=(400, 404))
         if answer.status_code == 404:
             raise NotebookNotFound(
                 f"The server has no {path!r}.",

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+import anyio
+
 from collab_agent.config import Server
-from collab_agent.errors import ConfigError, ServerRefused, Unauthorized, Unreachable
+from collab_agent.errors import ConfigError, ServerRefused, Unauthorized, Unreachable, sole_cause
 from collab_agent.jupyter.address import base_url, is_loopback
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Rest:
             raise ConfigError("The token holds a space or a character outside ASCII.", "Copy the token anew.")
         self.server = server
         self.url = base_url(server.url)
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._client: httpx2.AsyncClient | None = None
 
     @property
@@ -62,7 +64,7 @@ class Rest:
             response = await self._connected().request(method, self.url + path, json=json_body, params=query)
         except httpx2.TimeoutException:
             raise Unreachable(
-                f"{self.url} did not answer {method} /{path} within {self._timeout_s:g} s.", _DOCTOR
+                f"{self.url} did not answer {method} /{path} within {self.timeout_s:g} s.", _DOCTOR
             ) from None
         except httpx2.HTTPError as error:
             raise Unreachable(
@@ -135,7 +137,7 @@ class Rest:
             self._client = httpx2.AsyncClient(
                 headers=self.headers,
                 follow_redirects=False,
-                timeout=httpx2.Timeout(self._timeout_s, connect=min(self._timeout_s, 5.0)),
+                timeout=httpx2.Timeout(self.timeout_s, connect=min(self.timeout_s, 5.0)),
                 trust_env=not is_loopback(self.url),  # a proxy has no business between us and this machine
             )
         return self._client
@@ -145,3 +147,35 @@ class Rest:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+
+class PatientRest(Rest):
+    """As ``rest``, for requests that may take ``timeout_s``: as long as the server answers others meanwhile.
+
+    Where it does not, ``Unreachable`` comes as soon as from ``rest``.
+    """
+
+    def __init__(self, rest: Rest, *, timeout_s: float) -> None:
+        super().__init__(rest.server, timeout_s=max(timeout_s, rest.timeout_s))
+        self._quick = rest
+
+    async def request(self, method: Method, path: str, **options: Any) -> httpx2.Response:
+        """See ``Rest``."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._while_alive)
+                response = await super().request(method, path, **options)
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise sole_cause(group) from None
+        return response
+
+    async def _while_alive(self) -> None:
+        """Raise ``Unreachable`` when the server answers nothing at all."""
+        half = self._quick.timeout_s / 2
+        while True:
+            await anyio.sleep(half)
+            with anyio.move_on_after(half) as scope:
+                await self._quick.request("GET", "api")
+            if scope.cancelled_caught:
+                raise Unreachable(f"{self.url} has stopped answering.", _DOCTOR)

@@ -8,16 +8,12 @@ from collab_agent.errors import NoKernel
 from collab_agent.jupyter.address import quote_path
 from collab_agent.jupyter.contents import ContentsApi
 from collab_agent.jupyter.models import Session, best_session, session_of
-from collab_agent.jupyter.rest import Rest
 
 _POLL_S = 0.25
 
 
 class SessionsApi(ContentsApi):
     """The part of ``JupyterApi`` that is about sessions and kernels."""
-
-    _slow: Rest
-    """For requests that wait for a kernel."""
 
     async def sessions(self) -> tuple[Session, ...]:
         """All sessions of the server, in its order."""

@@ -16,20 +16,19 @@ from urllib.parse import quote, urlencode
 import anyio
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
-from ..config import Server
-from ..errors import NoKernel, ServerError, ServerRefused, Unauthorized, Unreachable
+from ..config import Limits, Server
+from ..errors import KernelSilent, NoKernel, ServerError, ServerRefused, Unauthorized, Unreachable
 from ..websocket import FastConnection, open_websocket
 from .messages import MessageFactory
 from .wire import SUBPROTOCOL
 
-# How long the server may take: before it accepts, it waits for a freshly started kernel's first answer.
-_OPEN_S = 60.0
-
 _log = logging.getLogger(__name__)
 
 
-async def open_connection(server: Server, kernel_id: str, session_id: str) -> FastConnection:
+async def open_connection(server: Server, kernel_id: str, session_id: str, limits: Limits) -> FastConnection:
     """Connect to the channels of a kernel under a session id, which no other socket may use at the same time.
+
+    Before it accepts, the server waits for an idle kernel's first answer: ``KernelSilent`` where that does not come.
 
     ``NoKernel``: the server knows no such kernel.  ``Unauthorized``, ``Unreachable``, ``ServerRefused``: as named.
     """
@@ -37,12 +36,18 @@ async def open_connection(server: Server, kernel_id: str, session_id: str) -> Fa
     url = f"{base}/api/kernels/{quote(kernel_id)}/channels?{urlencode({'session_id': session_id})}"
     headers = {"Authorization": f"token {server.token}"} if server.token else {}
     try:
-        connection = await open_websocket(url, headers, open_s=_OPEN_S, subprotocols=[SUBPROTOCOL])
+        connection = await open_websocket(url, headers, limits, open_s=limits.kernel_open_s, subprotocols=[SUBPROTOCOL])
     except InvalidStatus as error:
         raise _refusal(error.response.status_code, server, kernel_id) from None
     except (InvalidHandshake, WebSocketException) as error:
         raise ServerRefused(f"{server.url} does not open the channels of kernel {kernel_id}: {error}") from error
-    except (OSError, TimeoutError) as error:
+    except TimeoutError:
+        raise KernelSilent(
+            f"The kernel's channels did not open within {limits.kernel_open_s:g} s: it is still starting, or it is "
+            "stopped or stuck, or the server is.",
+            'Call again in a few seconds; if that does not help, execute_notebook_code(action="restart") ends it.',
+        ) from None
+    except OSError as error:
         raise Unreachable(
             f"{server.url} does not answer: {error}", "Is the Jupyter server running? Try `collab-agent doctor`."
         ) from error
@@ -71,8 +76,11 @@ class Link:
     ``delays``: seconds before each attempt to reopen it.
     """
 
-    def __init__(self, server: Server, kernel_id: str, messages: MessageFactory, delays: Sequence[float]) -> None:
+    def __init__(
+        self, server: Server, kernel_id: str, messages: MessageFactory, delays: Sequence[float], limits: Limits
+    ) -> None:
         self._server = server
+        self._limits = limits
         self._kernel_id = kernel_id
         self._messages = messages
         self._delays = delays
@@ -99,7 +107,7 @@ class Link:
 
     async def open(self) -> None:
         """Connect, and send what waits; errors as ``open_connection``."""
-        self._connection = await open_connection(self._server, self._kernel_id, self._messages.session_id)
+        self._connection = await open_connection(self._server, self._kernel_id, self._messages.session_id, self._limits)
         self._flush()
 
     def send(self, frame: bytes) -> None:
@@ -111,6 +119,10 @@ class Link:
         """Send before all that waits or is held, or not at all."""
         if self._connection is not None:
             self._connection.send_now(frame)
+
+    def ask_process(self) -> None:
+        """Ask, past all that waits, for what tells which process of the kernel answers."""
+        self.send_past(self._messages.request("shell", "kernel_info_request", {})[1])
 
     def hold(self) -> None:
         """Let everything wait until ``release``."""
@@ -147,7 +159,7 @@ class Link:
                 return "was shut down while the connection was away"
             except Unauthorized:
                 return "cannot be reached any more: the server refuses the token"
-            except ServerError as error:
+            except (ServerError, KernelSilent) as error:
                 _log.info("reconnecting to kernel %s: %s", self._kernel_id, error.message)
             else:
                 return ""

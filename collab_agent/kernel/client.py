@@ -25,21 +25,13 @@ from typing import Any
 
 import anyio
 
-from ..config import Server
+from ..config import DEFAULT_LIMITS, Limits, Server
 from ..errors import KernelError, RemoteProtocolError, sole_cause
 from .channel import Link
 from .dispatch import Dispatcher, Marker, OnMessage, call, died
 from .execution import ConnectionGap, Execution, KernelGone
 from .messages import MessageFactory
-from .observer import (
-    Event,
-    ForeignRun,
-    ForeignRunEnded,
-    ForeignRunStarted,
-    KernelBack,
-    Observer,
-    is_rate_limit_notice,
-)
+from .observer import Event, ForeignRun, ForeignRunEnded, ForeignRunStarted, KernelBack, Observer, is_rate_limit_notice
 from .routes import Route, RouteName, Routes
 from .wire import Channel, Message, decode
 
@@ -50,7 +42,8 @@ _log = logging.getLogger(__name__)
 ForeignListener = Callable[[ForeignRunStarted | ForeignRunEnded], None]
 LifeListener = Callable[[KernelGone | KernelBack | ConnectionGap], None]
 
-RECONNECT_DELAYS_S = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
+# For some ten minutes: the kernel goes on without us, and a machine that was asleep finds it again.
+RECONNECT_DELAYS_S = (0.05, 0.2, 0.5, 1.0, 2.0, *[4.0] * 150)
 # How long connecting waits for the marker's answer: an idle kernel takes some 10 ms, a busy one says nothing.
 _MARKER_S = 1.0
 # When a new kernel process is asked to make itself heard, because its first words can be lost.
@@ -69,6 +62,9 @@ class KernelClient:
         self._marker: Marker | None = None
         self._gone: KernelGone | None = None
         self._closed = False
+        self._implementation = ""
+        self.heard = self.now()
+        """When anything last came from the kernel, or from the server in its name."""
         self._changed = anyio.Event()
         self._scope = anyio.CancelScope()
         self._on_foreign: list[ForeignListener] = []
@@ -83,6 +79,7 @@ class KernelClient:
         *,
         username: str = "collab-agent",
         reconnect_delays: Sequence[float] = RECONNECT_DELAYS_S,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> AsyncIterator[KernelClient]:
         """A connected client; leaving closes it.  Errors as ``channel.open_connection``.
 
@@ -90,7 +87,7 @@ class KernelClient:
         gone.
         """
         messages = await MessageFactory.create(username)
-        link = Link(server, kernel_id, messages, reconnect_delays)
+        link = Link(server, kernel_id, messages, reconnect_delays, limits)
         await link.open()
         client = cls(kernel_id, link)
         try:
@@ -133,8 +130,22 @@ class KernelClient:
 
     @property
     def connected(self) -> bool:
-        """Whether the socket is open; while it is not, what is sent waits for it."""
+        """Whether the socket is open; while it is not, what is sent over it waits for it."""
         return self._link.connection is not None
+
+    async def wait_reachable(self) -> None:
+        """Return when requests go out at once, or never will."""
+        while not self.connected and not self._routes.direct and self._gone is None:
+            await self._changed.wait()
+
+    def ask_for_life(self) -> None:
+        """Ask for a sign of life; ``heard`` tells whether one has come."""
+        self._routes.ask_for_life()
+
+    @property
+    def answers_while_busy(self) -> bool:
+        """Whether silence means that something is wrong: nothing has come at all, or it is known to be ipykernel."""
+        return self._implementation in ("", "ipython")
 
     @property
     def foreign_busy(self) -> ForeignRun | None:
@@ -145,7 +156,7 @@ class KernelClient:
 
     @staticmethod
     def now() -> float:
-        """The clock of all times here: the event loop's, in monotonic seconds."""
+        """The clock of all times here: the event loop's, in seconds."""
         return anyio.current_time()
 
     async def wait_idle(self, quiet_s: float = 0.05) -> None:
@@ -291,9 +302,10 @@ class KernelClient:
                     self._announce(self._observer.gone(reason, final=True))
                     return
                 if self._routes.direct or self._link.held:  # the answer tells which process it is
-                    self._link.send_past(self._link.messages.request("shell", "kernel_info_request", {})[1])
+                    self._link.ask_process()
                 else:
                     self._mark()
+                self._wake()
 
     async def _nudge(self) -> None:
         """While the kernel is away, ask again and again for a sign of life."""
@@ -306,7 +318,7 @@ class KernelClient:
                     await self._until_released()
                 delay = min(2 * delay, _NUDGE_MAX_S)
                 if self._link.held and self._gone is None:
-                    self._link.send_past(self._link.messages.request("shell", "kernel_info_request", {})[1])
+                    self._link.ask_process()
 
     async def _until_released(self) -> None:
         while self._link.held:
@@ -325,6 +337,9 @@ class KernelClient:
 
     def _take(self, message: Message, source: Route) -> None:
         """Take in a message; every iopub message comes on both routes."""
+        self.heard = self.now()
+        if message.msg_type == "kernel_info_reply":
+            self._implementation = str(message.content.get("implementation", "?")).lower()
         self._announce(self._observer.receive(message, self.now(), process=source is self._link))
         if self._routes.counts(message, source):
             self._dispatcher.receive(message, self.now())

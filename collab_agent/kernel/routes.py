@@ -71,6 +71,17 @@ class Routes:
         if self._direct is not None:
             self.active, self.settled = self._direct, True
 
+    def ask_for_life(self) -> None:
+        """Ask for a sign of life where requests go now, if anything can be sent there.
+
+        On the control channel, which ipykernel serves while it runs code.
+        """
+        frame = self.active.messages.request("control", "kernel_info_request", {})[1]
+        if self.direct:
+            self.active.send(frame)
+        else:
+            self._link.send_past(frame)
+
     def sign_as(self, username: str) -> None:
         """What others see in the headers of requests from now on."""
         for route in (self._link, self._direct):

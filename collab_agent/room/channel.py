@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
+from ..config import DEFAULT_LIMITS, Limits
 from ..errors import (
     CollabAgentError,
     CollaborationMissing,
@@ -23,8 +24,6 @@ from ..errors import (
 
 if TYPE_CHECKING:
     from ..websocket import FastConnection
-
-OPEN_S = 10.0
 
 
 class ChannelClosed(Exception):
@@ -44,20 +43,26 @@ class Channel(Protocol):
     async def receive(self) -> bytes:
         """Wait for the next frame."""
 
+    @property
+    def received(self) -> int:
+        """How many bytes have come, also of a frame that is not there in full."""
+
 
 Connect = Callable[[], AbstractAsyncContextManager[Channel]]
 """Opens a new connection to the same room; raises a ``CollabAgentError`` where that cannot be."""
 
 
 @asynccontextmanager
-async def websocket_channel(url: str, headers: Mapping[str, str]) -> AsyncIterator[Channel]:
+async def websocket_channel(
+    url: str, headers: Mapping[str, str], limits: Limits = DEFAULT_LIMITS
+) -> AsyncIterator[Channel]:
     """A room's websocket.  ``url`` never holds the token: the server logs URLs; ``headers`` do."""
     from websockets.exceptions import InvalidHandshake, InvalidStatus
 
     from ..websocket import open_websocket
 
     try:
-        connection = await open_websocket(url, headers, open_s=OPEN_S)
+        connection = await open_websocket(url, headers, limits, open_s=limits.open_s)
     except InvalidStatus as exc:
         raise _refused(exc.response.status_code) from None
     except (InvalidHandshake, OSError, TimeoutError) as exc:
@@ -92,6 +97,10 @@ class _WebsocketChannel:
         except ConnectionClosed as exc:
             raise ChannelClosed(_closed(exc)) from None
         return frame.encode() if isinstance(frame, str) else frame
+
+    @property
+    def received(self) -> int:
+        return self._connection.received
 
 
 def _refused(status: int) -> CollabAgentError:

@@ -4,7 +4,8 @@ Rules (``facts/faults.md``):
 
 * Every connection gets a fresh replica.  A kept one would resurrect what the server has reverted.
 * While the room is away nothing is queued: writing raises ``RoomClosed`` and the caller decides.
-* A write is over when the room has echoed it.
+* A write is over when the room has echoed it, or has answered a question that was sent after it.
+* A room that does not answer is joined afresh; one that passes nothing on is asked again and again (``watch.py``).
 * On leaving, ``null`` is published first, or our ghost stays on the page for half a minute.
 """
 
@@ -22,14 +23,18 @@ from ..errors import CollabAgentError, LocalProtocolError, RemoteProtocolError, 
 from ..notebook.steps import DeleteCell, Step
 from .channel import Channel, ChannelClosed, Connect
 from .presence import State
-from .protocol import Acknowledged, Conflict, Event, Lost, RoomProtocol, SaveAnswered, Synced
-from .replica import Replica, Written
+from .protocol import Acknowledged, Changed, Conflict, Event, Lost, RoomProtocol, SaveAnswered, Synced
+from .replica import RemoteChange, Replica, Written
+from .watch import Verdict, Watch
 
 _log = logging.getLogger(__name__)
 
 BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 TICK_S = 1.0
 LEAVE_S = 1.0
+LEAST_BYTES = 1_000
+"""What a room that is being joined must hand over in ``Limits.join_s``: more than answers to pings."""
+_UPDATE, _ANSWER = b"\0\2", b"\0\1"
 
 Plan = Callable[[Replica], Iterable[Step]]
 """Reads the replica and says what to write; runs in one go with the writing, without an ``await``."""
@@ -57,7 +62,12 @@ class RoomProvider:
         self._joined = 0
         self._joined_now = anyio.Event()
         self._life: anyio.CancelScope | None = None
-        self._broken: LocalProtocolError | None = None
+        self._broken: CollabAgentError | None = None
+        self._watch = Watch(limits, 0.0)
+        self._rearm = anyio.Event()
+        self._was_mute = False
+        self.mute = False
+        """Whether the room answers but passes nothing on, also after it was joined afresh."""
 
     @property
     def connected(self) -> bool:
@@ -109,21 +119,15 @@ class RoomProvider:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._send, channel, protocol, unsent)
                 try:
-                    with anyio.fail_after(self._limits.join_s):
-                        while self._protocol is not protocol:
-                            await self._receive(channel, protocol)
+                    await self._join(channel, protocol)
                     tasks.start_soon(self._tick, protocol)
+                    tasks.start_soon(self._guard, protocol)
                     if self._joined == 1:
                         task_status.started()
                     with life:
                         while True:
                             await self._receive(channel, protocol)
                     failure = self._broken
-                except TimeoutError:
-                    failure = SyncTimeout(
-                        f"The room did not hand over the notebook within {self._limits.join_s:.0f} s.",
-                        "The server may be busy: call again.",
-                    )
                 except (ChannelClosed, CollabAgentError) as exc:
                     failure = exc
                 except Exception as exc:
@@ -142,15 +146,77 @@ class RoomProvider:
         if failure is not None:
             raise failure
 
+    async def _join(self, channel: Channel, protocol: RoomProtocol) -> None:
+        """Receive until the replica is in step; ``SyncTimeout`` where nothing comes, or not all of it in good time."""
+        limits = self._limits
+        with anyio.move_on_after(limits.join_most_s):
+            while True:
+                before = channel.received
+                with anyio.move_on_after(limits.join_s):
+                    while self._protocol is not protocol:
+                        await self._receive(channel, protocol)
+                    return
+                if channel.received - before < LEAST_BYTES:
+                    break
+        raise SyncTimeout(
+            f"The room did not hand over the notebook within {limits.join_s:g} s.",
+            "The server is busy, stopped or shutting down: call again; `collab-agent doctor` tells more.",
+        )
+
+    async def _guard(self, protocol: RoomProtocol) -> None:
+        """Ask the room where it is too quiet, and give the connection up where it is of no use."""
+        while True:
+            self._rearm = anyio.Event()
+            with anyio.move_on_after(self._watch.due(anyio.current_time()) - anyio.current_time()):
+                await self._rearm.wait()
+            match self._watch.verdict(anyio.current_time()):
+                case Verdict.ASK:
+                    self._watch.asked(anyio.current_time())
+                    protocol.ask()
+                    self._wake()
+                case Verdict.REJOIN:
+                    silent = f"The room has not answered for {self._limits.ack_s:g} s."
+                    self._give_up(SyncTimeout(silent, "It is being joined afresh."))
+                case Verdict.MUTE:
+                    self.mute = self._was_mute
+                    if not self._was_mute:
+                        self._was_mute = True
+                        mute = "The room has stopped passing on what is edited."
+                        self._give_up(SyncTimeout(mute, "It is being joined afresh."))
+
+    def _give_up(self, why: CollabAgentError) -> None:
+        """End this connection, with its replica."""
+        self._broken = why
+        if self._life is not None:
+            self._life.cancel()
+
     async def _receive(self, channel: Channel, protocol: RoomProtocol) -> None:
-        for event in protocol.receive(await channel.receive(), anyio.current_time()):
+        frame = await channel.receive()
+        joined = self._protocol is protocol
+        events = protocol.receive(frame, anyio.current_time())
+        for event in self._note(frame[:2], events, anyio.current_time()) if joined else events:
             self._handle(event, protocol)
         self._wake()
+
+    def _note(self, kind: bytes, events: list[Event], now: float) -> list[Event]:
+        """Tell the watch what has come; returns the events without those that say nothing new."""
+        if kind == _UPDATE:
+            self._watch.updated(now)
+            self.mute = self._was_mute = False
+        elif kind == _ANSWER:  # it always holds all deletions
+            events = [event for event in events if not isinstance(event, Changed) or _is_news(event.change)]
+            self._watch.answered(now, news=any(isinstance(event, Changed) for event in events))
+        for event in events:
+            if isinstance(event, Acknowledged):
+                self._watch.acknowledged(event.number, now, by_answer=kind == _ANSWER)
+        self._rearm.set()
+        return events
 
     def _handle(self, event: Event, protocol: RoomProtocol) -> None:
         match event:
             case Synced():
                 self._protocol = protocol
+                self._watch = Watch(self._limits, anyio.current_time())
                 self._failure = None
                 self._joined += 1
                 self._joined_now.set()
@@ -246,19 +312,21 @@ class RoomProvider:
 
     def write_soon(self, steps: Iterable[Step]) -> Written:
         """Write without waiting for the echo: for a run's outputs, where the next write follows anyway."""
-        written, _ = self._write(self.protocol, steps)
-        self._wake()
-        return written
+        return self._write(self.protocol, steps)[0]
 
     def _write(self, protocol: RoomProtocol, steps: Iterable[Step]) -> tuple[Written, int]:
         """Write into the document, or give up this connection with its replica: the room has got nothing then."""
         try:
-            return protocol.write(steps)
+            written, number = protocol.write(steps)
         except LocalProtocolError as exc:
-            self._broken = exc
-            if self._life is not None:
-                self._life.cancel()
+            self._give_up(exc)
             raise
+        if written.update is not None:
+            # What only deletes has no echo where others have deleted it, too.
+            self._watch.wrote(number, anyio.current_time(), echoed=isinstance(written.key, tuple))
+            self._rearm.set()
+        self._wake()
+        return written, number
 
     async def write(self, plan: Plan) -> Written:
         """Read, decide and write in one transaction, then wait until the room has it."""
@@ -267,19 +335,15 @@ class RoomProvider:
         if written.update is None:
             return written
         acknowledged = self._acks[number] = anyio.Event()
-        self._wake()
-        with anyio.move_on_after(self._limits.echo_s):
+        # An echo can be missing after concurrent deletions; the answer to what ``_guard`` asks then cannot.
+        with anyio.move_on_after(self._limits.echo_s + self._limits.ack_s):
             await acknowledged.wait()
-        if not acknowledged.is_set() and self._protocol is protocol:
-            protocol.ask()  # an echo can be missing after concurrent deletions; this answer cannot
-            self._wake()
-            with anyio.move_on_after(self._limits.ack_s):
-                await acknowledged.wait()
         if self._protocol is not protocol or not acknowledged.is_set():
             if self._acks.get(number) is acknowledged:  # the next connection counts from 1 again
                 del self._acks[number]
             raise SyncTimeout(
-                "The edit was sent, but the room has not confirmed it: it may or may not be in the notebook.",
+                "The edit was sent, but the room has not confirmed it: it may or may not be in the notebook, which is "
+                "being joined afresh.",
                 'Look before you repeat it: query_notebook(query="cells").',
             )
         return written
@@ -300,3 +364,8 @@ class RoomProvider:
                 "The server did not answer the request to save.", "The room still has all edits: try again."
             )
         return answer[0]
+
+
+def _is_news(change: RemoteChange) -> bool:
+    """Whether an update has changed anything at all."""
+    return bool(change.clients or change.cells or change.deleted or change.moved or change.state)

@@ -73,10 +73,11 @@ def runs(peer: NotebookPeer, listed: Sequence[Run], now: float, budget: int, ima
             continue
         name = None if run.cell is None else short(peer, run.cell)
         lines = _output_lines(run, name, pictures, images)
-        sections.append(_Section(run_line(run, name, now), lines, name, _notes(run, lines, _who_runs_now(peer))))
+        notes = _notes(run, lines, _who_runs_now(peer), peer.kernel_silence)
+        sections.append(_Section(run_line(run, name, now), lines, name, notes))
     asking = peer.runs.asking
     if asking is not None and asking not in listed and any(not run.over for run in listed):
-        sections.append(_Section(f"waits behind {asking.id}:", (), None, _notes(asking, (), "")))
+        sections.append(_Section(f"waits behind {asking.id}:", (), None, _notes(asking, (), "", "")))
     fixed = sum(len(part.head) + 1 + sum(len(note) + 1 for note in part.notes) for part in sections)
     sizes = [sum(map(len, part.lines)) + len(part.lines) for part in sections]
     texts: list[str] = []
@@ -153,8 +154,10 @@ def _who_runs_now(peer: NotebookPeer) -> str:
     return "" if busy is None else peer.who_runs(busy)
 
 
-def _notes(run: Run, lines: Sequence[str], who_runs: str) -> list[str]:
+def _notes(run: Run, lines: Sequence[str], who_runs: str, silence: str) -> list[str]:
     notes = list(run.notes)
+    if silence and not run.over:
+        return [*notes, f"the kernel {silence}"]
     if run.prompt is not None:
         notes.append(
             f"it asks for input: {inline(run.prompt, 200) or '(no prompt)'} - answer with "

@@ -38,6 +38,8 @@ class InProcessChannel:
         self._error: CollabAgentError | None = None
         self.sent: list[bytes] = []
         """Every frame that the client has sent, in order."""
+        self.received = 0
+        """How many bytes the client has been given."""
 
     async def send(self, frame: bytes) -> None:
         """Send one frame to the room."""
@@ -56,6 +58,7 @@ class InProcessChannel:
             frame = await self._at_client.receive()
         if self._error is not None:
             raise ChannelClosed(self._error)
+        self.received += len(frame)
         return frame
 
     def cut(self, error: CollabAgentError | None = None) -> None:

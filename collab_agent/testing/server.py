@@ -19,6 +19,7 @@ from ..room.channel import ChannelClosed
 class _Socket:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
+        self.received = 0
 
     async def send(self, frame: bytes) -> None:
         try:
@@ -28,9 +29,11 @@ class _Socket:
 
     async def receive(self) -> bytes:
         try:
-            return await self._connection.recv(decode=False)
+            frame = await self._connection.recv(decode=False)
         except ConnectionClosed as exc:
             raise ChannelClosed(_lost(exc)) from None
+        self.received += len(frame)
+        return frame
 
 
 def _lost(exc: ConnectionClosed) -> RoomClosed:

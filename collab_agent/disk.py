@@ -1,0 +1,160 @@
+"""What the notebook's file holds, as last read, and when the server has put another program's write into the room.
+
+The theory (jupyter-collaboration 5.0.4, seen and read).  The server looks at the file every second, and before each
+save.  Where another program has written it, the server makes the shared document what the file holds now, in one update
+of its own (``authorship.py`` says how that is told): whatever was not on disk yet goes, also what somebody typed.  So
+it is known beforehand what is on disk only by reading: at the join, whenever the server says that it has saved or we
+have asked it to, and after such a write.  Reading is rationed, for a notebook may be large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from .errors import CollabAgentError, NotebookNotFound, NotebookUnreadable
+from .host import Host
+from .notebook.model import CellView
+from .notebook.recovery import Held
+from .people import People
+from .room.provider import RoomProvider
+from .room.replica import RemoteChange
+from .saving import source_of
+
+PAUSE_S = 0.5
+SHARE = 50
+"""Between two readings lies so many times as long as one takes."""
+MOST_TRIES = 5
+SUSPECT_S = 5.0
+LOADING = frozenset({0})
+"""The server loads a notebook piece by piece as this client."""
+
+
+@dataclass(slots=True)
+class _Suspect:
+    """An update that may have been the server's.  ``moment``: the one before it; ``told``: the server has come by."""
+
+    clients: frozenset[int]
+    moment: int
+    at: float
+    told: bool = False
+
+
+class Disk:
+    """The file of one notebook.  ``watch`` must run while it is open.
+
+    ``on_read`` hears of every reading; ``on_overwritten`` of the moment (``Rolling``) before another program's write.
+    """
+
+    def __init__(self, room: RoomProvider, host: Host, people: People) -> None:
+        self._room = room
+        self._host = host
+        self._people = people
+        self._wanted = anyio.Event()
+        self._suspect: _Suspect | None = None
+        self._missing: bool | None = False
+        self.held: Held | None = None
+        """What it held when it was last read; None: it was not read yet."""
+        self.on_read: Callable[[Held], None] = lambda _held: None
+        self.on_overwritten: Callable[[int], None] = lambda _moment: None
+
+    def look(self) -> None:
+        """The file may be another now: read it soon."""
+        self._wanted.set()
+
+    def joined(self) -> None:
+        """The room is joined, perhaps anew."""
+        self._suspect = None
+        self.look()
+
+    def take_notice(self) -> str:
+        """That the file is no longer there; told once."""
+        if not self._missing:
+            return ""
+        self._missing = None
+        return (
+            "not on disk: the file was moved or deleted by another program, so nothing that is written here is saved; "
+            "ask the human where it is"
+        )
+
+    # Who wrote it.
+
+    def heard(self, change: RemoteChange) -> None:
+        """Somebody else's update has been merged."""
+        moment = self._room.replica.rolling.moment - 1
+        if isinstance(change.state.get("hash"), str):
+            self._suspect = None
+            self.look()
+        elif change.clients == LOADING:
+            self.look()
+        elif change.cells or change.deleted:
+            if change.state.get("hash", "") is None or self._people.is_server(change.clients):
+                self._overwritten(moment)
+            elif self._suspect is None or self._suspect.at < anyio.current_time() - SUSPECT_S:
+                unknown = not any(self._people.knows(client) for client in change.clients)
+                self._suspect = _Suspect(change.clients, moment, anyio.current_time()) if unknown else None
+        elif change.state == {"dirty": False} and self._suspect is not None:
+            if self._suspect.clients and self._suspect.clients == change.clients:
+                self._overwritten(self._suspect.moment)
+            else:
+                self._suspect.told = True
+                self.look()
+        if self._suspect is None:
+            self._room.replica.rolling.trim()
+
+    def _overwritten(self, moment: int) -> None:
+        self._suspect = None
+        self.look()
+        self.on_overwritten(moment)
+
+    # Reading.
+
+    async def watch(self) -> None:
+        """Read the file whenever that is wanted; until cancelled."""
+        tries = 0
+        while True:
+            await self._wanted.wait()
+            self._wanted = anyio.Event()
+            began = anyio.current_time()
+            read = False
+            with suppress(CollabAgentError):
+                read = await self._read()
+            tries = 0 if read else tries + 1
+            if 0 < tries < MOST_TRIES:  # the server may be writing it at this very moment
+                self.look()
+            await anyio.sleep(max(PAUSE_S, SHARE * (anyio.current_time() - began)))
+
+    async def _read(self) -> bool:
+        try:
+            content, sha = await self._host.on_disk()
+        except NotebookNotFound:
+            if self._missing is False:
+                self._missing = True
+            return True
+        except NotebookUnreadable:
+            return False
+        self._missing = False
+        if self._suspect is not None and self._suspect.told:  # no hash came behind it: it was no save
+            self._overwritten(self._suspect.moment)
+        if not self._room.connected:
+            return True
+        of_server = self._room.replica.hash
+        if not (sha and of_server and sha != of_server):  # else another program wrote it, and the room has it soon
+            self.held = held_by(content, with_ids=self._room.replica.format_minor >= 5)
+            self.on_read(self.held)
+        return True
+
+
+def held_by(content: Mapping[str, Any], *, with_ids: bool) -> Held:
+    """The cells of a notebook as read from disk; without ids, by place."""
+    cells: dict[str, CellView] = {}
+    for place, cell in enumerate(content.get("cells") or ()):
+        key = str(cell.get("id", place)) if with_ids else str(place)
+        type_, count = cell.get("cell_type"), cell.get("execution_count")
+        if type_ in ("code", "markdown", "raw"):
+            cells[key] = CellView(key, type_, source_of(cell), count if isinstance(count, int) else None)
+    return cells

@@ -1,0 +1,48 @@
+"""What was typed into a cell and not saved, when another program's write of the file has taken its place.
+
+Three texts are known: what the file ``held``, what the ``room`` made of it, and what is there ``now`` that the room has
+been given the new file.  The writer has meant what differs between the first and the last, and nobody else has: so a
+text that the file held before and no longer does is not lost, it was taken out.  What the room had beyond the file is.
+
+``with_unsaved`` is ``now`` with that put back; the same as ``now`` where nothing is lost.  Nothing that the writer put
+in is taken out for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .splice import Splice, Splices, apply, diff, normalise
+
+_Spans = Sequence[tuple[int, int]]
+
+
+def with_unsaved(held: str, room: str, now: str) -> str:
+    """See above; the texts of one cell."""
+    if room in (held, now):
+        return now
+    typed, written = inserted(diff(held, room)), inserted(diff(held, now))
+    hunks = diff(now, room)
+    back = []
+    for hunk, (start, stop) in zip(hunks, inserted(hunks), strict=True):
+        own = "".join(room[a:b] for a, b in _within(typed, start, stop))
+        replaces = own == hunk.insert and not _within(written, hunk.start, hunk.stop)
+        if own.strip() or replaces:
+            back.append(Splice(hunk.start if replaces else hunk.stop, hunk.stop, own))
+    return apply(now, normalise(back, now))
+
+
+def inserted(splices: Splices) -> _Spans:
+    """Where in the text behind these splices stands what they have put in."""
+    spans, shift = [], 0
+    for splice in splices:
+        start = splice.start + shift
+        spans.append((start, start + len(splice.insert)))
+        shift += splice.growth
+    return spans
+
+
+def _within(spans: _Spans, start: int, stop: int) -> _Spans:
+    """The parts of spans that lie between two places."""
+    cut = [(max(a, start), min(b, stop)) for a, b in spans]
+    return [(a, b) for a, b in cut if a < b]
