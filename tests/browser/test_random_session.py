@@ -108,9 +108,7 @@ async def test_four_work_at_random_and_nothing_is_lost_doubled_or_untold(
             told.write_text(transcript(session.ledger, [model.told for model in models], session.doings), "utf-8")
     assert different == []
     nothing_lost_or_doubled(observer, humans)
-    assert [
-        text for human in humans for at, text in human.errors if not is_jupyterlabs_own(at, text, session)
-    ] == []
+    assert [text for human in humans for at, text in human.errors if not is_jupyterlabs_own(at, text, session)] == []
     agents = frozenset(clients)
     found = [line for each in models for line in Verdict(session.ledger, each.told, agents).discrepancies()]
     assert not found, "\n".join([f"seed {seed}, transcript {told}", *found])
