@@ -313,12 +313,12 @@ class NotebookPeer:
         """The connected kernel client, if any."""
         return self._kernel.client
 
-    async def ensure_kernel(self, kernel: str | None = None) -> KernelClient:
     @property
     def kernel_silence(self) -> str:
         """How it comes that nothing is heard of a run, to complete "the kernel …"; empty where all is well."""
         return self._kernel.silence
 
+    async def ensure_kernel(self, kernel: str | None = None) -> KernelClient:
         """The kernel of the human's session, connected; one is started where there is none."""
         tasks = self._open()
         self.whereabouts.hold_to(self._policy.check_run)
