@@ -1,6 +1,7 @@
 """A JupyterLab of our own, for the user who has none running.
 
-It is a child process in a process group of its own.  Its token goes through the environment, never argv,
+It is a child process in a process group of its own, on a leash: when our process ends, even killed, so does it
+(``leash``).  Its token goes through the environment, never argv,
 which every user of the machine can read.  Its output goes to a log file, never to our stdout, which is MCP's
 wire.  It is found again by the ``jpserver-*.json`` that every Jupyter server writes and that holds the token,
 so that neither the port nor the process id (a launcher's, on Windows) has to be guessed.
@@ -28,6 +29,7 @@ from collab_agent.config import Server
 from collab_agent.errors import CollabAgentError, ConfigError, Unreachable
 from collab_agent.jupyter.api import JupyterApi
 from collab_agent.jupyter.discovery import is_alive, running_servers, runtime_dir
+from collab_agent.jupyter.leash import KINDLY_S
 
 INSTALL_LAB = "pip install 'collab-agent[lab]'"
 _NEEDED = ("jupyterlab", "jupyter_server_ydoc", "jupyter_collaboration", "ipykernel")
@@ -72,7 +74,7 @@ async def embedded_lab(
     token = secrets.token_urlsafe(32)
     argv = lab_command(root, port=port or free_port(), open_browser=open_browser, notebook=notebook, as_root=_is_root())
     log = log_path or _new_log()
-    process = await _spawn([*argv, *extra_args], {**env, "JUPYTER_TOKEN": token}, root, log)
+    process = await _spawn(leashed([*argv, *extra_args]), {**env, "JUPYTER_TOKEN": token}, root, log)
     server: Server | None = None
     try:
         server = await _ready(process, token, runtime_dir(env), log, timeout_s)
@@ -117,6 +119,11 @@ def lab_command(
     ]
 
 
+def leashed(argv: Sequence[str]) -> list[str]:
+    """The same server (``lab_command``), which ends when its stdin does."""
+    return [argv[0], "-m", "collab_agent.jupyter.leash", *argv[3:]]
+
+
 def _folder(root_dir: str | os.PathLike[str]) -> Path:
     root = Path(root_dir).resolve()
     if not root.is_dir():
@@ -145,7 +152,7 @@ async def _spawn(argv: Sequence[str], env: Mapping[str, str], cwd: Path, log: Pa
     with log.open("ab") as output:
         return await anyio.open_process(
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=cwd,
@@ -178,7 +185,7 @@ def _tail(log: Path, token: str, lines: int = 8) -> str:
 
 
 async def _stop(process: Process, server: Server | None) -> None:
-    """End the server: first by request, so that it ends its kernels too, then by signal to its group.
+    """End the server: first by request, so that it ends its kernels too, then by its leash, then by signal.
 
     With a client attached the server answers the request when rooms and kernels are down (0.3 s), and then hangs
     in its stopped loop, as it does on SIGTERM (rtc facts, section 2): killing it then loses nothing more.
@@ -189,19 +196,13 @@ async def _stop(process: Process, server: Server | None) -> None:
             async with JupyterApi(server, timeout_s=_KINDLY_S) as api:
                 await api.shutdown()
                 told = True
-    if told:
-        await _wait(process)
-    if process.returncode is None and not told:
-        _signal_group(process, signal.SIGTERM)
-        await _wait(process)
+    if process.returncode is None and not told and process.stdin is not None:
+        await process.stdin.aclose()
+    with anyio.move_on_after(_FIRMLY_S if told else KINDLY_S + _FIRMLY_S):
+        await process.wait()
     if process.returncode is None:
         _signal_group(process, signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
     await process.aclose()
-
-
-async def _wait(process: Process) -> None:
-    with anyio.move_on_after(_FIRMLY_S):
-        await process.wait()
 
 
 def _signal_group(process: Process, number: signal.Signals) -> None:
