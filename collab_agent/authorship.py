@@ -64,6 +64,14 @@ class Authorship:
             return self._known[client]
         return ON_DISK if client == DISK or client in self._servers else SOMEBODY
 
+    def knows(self, client: int) -> bool:
+        """Whether somebody has said who this client is."""
+        return client in self._known
+
+    def is_server(self, clients: Collection[int]) -> bool:
+        """Whether the server is among these clients, as far as is known by now."""
+        return not self._servers.isdisjoint(clients)
+
     def of(self, change: RemoteChange, present: Callable[[], Collection[PeerView]]) -> dict[str, tuple[int, ...]]:
         """The clients that had a part in an update, cell by cell; ``present``: who is here, and in which cells."""
         touched = {**change.before, **change.deleted}

@@ -111,14 +111,19 @@ class Editor:
         self.people.keystrokes.wrote(made.steps, replica.cell, now)
         self.news.close(made.steps)
         record = record_of(replica, made, self.log.number, self.seen.shown_text) if made.turn is None else None
+        records = (record,) if record is not None else made.turn.inverses if made.turn is not None else ()
+        for each in records:
+            self.journal.note(each)
         try:
             written = await self.room.write(lambda _replica: self._marked(made.steps))
+        except BaseException:
+            for each in records:
+                self.journal.withdraw(each)
+            raise
         finally:
             self._remember(made)
             if record is not None:
                 self.log.note(record)
-        for confirmed in (record,) if record is not None else made.turn.inverses if made.turn is not None else ():
-            self.journal.note(confirmed)
         if made.turn is not None:  # one that the room has not confirmed can be called again: nothing is undone twice
             self.log.turned(made.turn)
         return made, written

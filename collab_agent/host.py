@@ -58,7 +58,13 @@ class Host(Protocol):
         """Restart the kernel."""
 
     async def read_back(self) -> dict[str, Any]:
-        """The notebook as the file on disk holds it now."""
+        """The notebook as the file on disk holds it now, as the server reads it."""
+
+    async def on_disk(self) -> tuple[dict[str, Any], str]:
+        """As ``read_back``, without the server's help where the file is on this machine; and the file's SHA-256.
+
+        Empty where that is not known.
+        """
 
 
 class Named(Protocol):
@@ -146,6 +152,10 @@ class JupyterHost:
     async def read_back(self) -> dict[str, Any]:
         """See ``Host``."""
         return await self._api.read_notebook(await self.where())
+
+    async def on_disk(self) -> tuple[dict[str, Any], str]:
+        """See ``Host``."""
+        return await self._api.notebook_on_disk(await self.where())
 
 
 class Panel:

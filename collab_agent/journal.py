@@ -1,8 +1,9 @@
-"""The agent's own edits until they are on disk, to be put back when a restarted server has lost them.
+"""The agent's own edits until they are on disk, to be put back when the server has lost them.
 
-Three levels: *sent*, *in the room* (the call has answered: the journal begins here), *on disk* (it ends here).  A
-network cut is no reason to put anything back: what is different then is others' doing.  After a restart of the server
-``recovery.py`` decides what of ours is plainly lost; that is written at once, before anything else is.
+Three levels: *sent*, *in the room* (the call has answered), *on disk* (the file was read and holds it: the journal ends
+here).  A network cut is no reason to put anything back: what is different then is others' doing.  After a restart of
+the server, or when another program has written the file and the server has made that the room's, ``recovery.py``
+decides what of ours is plainly lost; that is written at once, before anything else is.
 
 The server stores an update behind sending it on.  One that dies at that moment has never known the edit, and a page
 that joins again later brings our *first* writing of it along.  The clocks tell: where the room's clock of the client
@@ -11,14 +12,15 @@ that we were is behind, and then moves, what was put back is taken out again, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import anyio
 
+from .disk import Disk
 from .host import Host
-from .losses import Losses, clocks
-from .notebook.recovery import come_back, doubled, missing_by_content, recover
+from .losses import DISK, RESTART, Losses, clocks
+from .notebook.recovery import Held, come_back, doubled, misplaced, missing_by_content, recover
 from .notebook.seen import Seen
 from .notebook.steps import Step
 from .notebook.undo import CallRecord, record_of
@@ -31,6 +33,37 @@ SETTLED_S = 2.0
 MOST_RECORDS = 200
 MOST_BYTES = 20_000_000
 """About as many characters; what is beyond is told as a loss, and not put back by itself."""
+MOST_TEXTS = 500
+MOST_AGAIN = 3
+"""So often one edit is put back where another program writes the file again and again."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A call that is not known to be on disk.  ``texts``: what its cells have been since.  ``again``: see above."""
+
+    at: float
+    record: CallRecord
+    texts: dict[str, set[str]] = field(default_factory=dict)
+    again: int = 0
+
+    def see(self, cell: str, text: str) -> None:
+        """A cell has another text now."""
+        if cell in self.record.cells:
+            texts = self.texts.setdefault(cell, set())
+            if len(texts) >= MOST_TEXTS:
+                texts.clear()
+            texts.add(text)
+
+    def is_in(self, held: Held) -> bool:
+        """Whether a file that holds this has the whole call."""
+        for cell, change in self.record.cells.items():
+            there = held.get(cell)
+            if (there is None) != (change.after is None):
+                return False
+            if there is not None and there.source not in self.texts.get(cell, ()):
+                return False
+        return not self.record.moved
 
 
 class Journal:
@@ -51,40 +84,67 @@ class Journal:
         self._seen = seen
         self._may_write = may_write
         self._wrote = wrote
-        self._records: list[tuple[float, CallRecord]] = []
+        self._pending: list[_Pending] = []
         self._noted = 0
         self._last: Replica | None = None
         self._process = ""
         self._clients: set[int] = set()
         self._put_back: CallRecord | None = None
         """What a page may still bring along: our first writing of it."""
+        self._overwritten: Replica | None = None
+        """The notebook before the last write of another program, until the file was read again."""
         self.losses = Losses(room, people, seen, self._clients)
+        self.disk = Disk(room, host, people)
+        self.disk.on_overwritten, self.disk.on_read = self._overwrite, self._read
 
-    def note(self, record: CallRecord) -> None:
-        """The room has this call of ours."""
+    # Our own calls.
+
+    def note(self, record: CallRecord, again: int = 0) -> None:
+        """This call of ours is just being written into the document."""
         if record.empty:
             return
-        self._records.append((anyio.current_time(), record))
+        self._pending.append(_Pending(anyio.current_time(), record, again=again))
         self._noted += 1
-        size = sum(record.size for _, record in self._records)
-        while len(self._records) > MOST_RECORDS or size > MOST_BYTES:
-            size -= self._records.pop(0)[1].size
+        self._see({cell: change.after.source for cell, change in record.cells.items() if change.after is not None})
+        size = sum(each.record.size for each in self._pending)
+        while len(self._pending) > MOST_RECORDS or size > MOST_BYTES:
+            size -= self._pending.pop(0).record.size
+
+    def withdraw(self, record: CallRecord) -> None:
+        """The room has not confirmed this call: it was answered so, and is not put back."""
+        self._pending = [each for each in self._pending if each.record is not record]
 
     def saving(self) -> Callable[[], None]:
-        """The server is asked to save now; the result is to be called when it has."""
+        """The server is asked to save now; the result is to be called when the file was read and holds all."""
         noted = self._noted
 
         def saved() -> None:
             newer = self._noted - noted
-            del self._records[: max(len(self._records) - newer, 0)]
+            del self._pending[: max(len(self._pending) - newer, 0)]
+            self.disk.look()
 
         return saved
+
+    def _see(self, texts: Mapping[str, str]) -> None:
+        for cell, text in texts.items():
+            for each in self._pending:
+                each.see(cell, text)
+
+    def _taken(self) -> list[CallRecord]:
+        """The calls that may be put back; from now on they are no longer pending."""
+        taken, self._pending = [each.record for each in self._pending if self._may_write()], []
+        return taken
+
+    # What others do, the server among them.
 
     def heard(self, change: RemoteChange) -> None:
         """Somebody else's update has been merged: of the server, that the file is written, or of a page."""
         if isinstance(change.state.get("hash"), str):
             old = anyio.current_time() - SETTLED_S
-            self._records = [(at, record) for at, record in self._records if at > old]
+            self._pending = [each for each in self._pending if each.at > old]
+        if self._pending:
+            views = (self._room.replica.cell(cell) for cell in change.edited)
+            self._see({view.id: view.source for view in views if view is not None})
         if self._put_back is not None and change.clients & self._clients:
             steps = come_back(self._put_back, change.before, self._room.replica)
             if steps:
@@ -93,32 +153,60 @@ class Journal:
                 moved = tuple(cell for cell in self._put_back.moved if cell not in out)
                 self._put_back = replace(self._put_back, cells=left, moved=moved)
                 self._write(steps)
+        self.disk.heard(change)
 
     def joined(self) -> None:
         """The room is joined, and nothing is written yet."""
         last, now = self._last, self._room.replica
         process, self._process = self._process, self._host.process
-        self._last = now
+        self._last, self._overwritten = now, None
+        self.disk.joined()
         if last is not None:
             self._clients.add(last.client_id)
         # A room that is loaded piece by piece begins without cells: it says nothing about what is lost.
         if last is None or process == self._process or (last.view.cells and not now.view.cells):
             return
-        records, self._records = [record for _, record in self._records if self._may_write()], []
         self._put_back = None
-        if min(last.format_minor, now.format_minor) < 5:
-            if missing := missing_by_content(last, now):
-                self.losses.add_texts(missing, {cell for record in records for cell in record.cells})
+        record = self._recover(last, None, self._taken(), 0)
+        if record is not None and self._room_lacks(last):
+            self._put_back = record
+
+    def _overwrite(self, moment: int) -> None:
+        """The server has made the room what another program has written; ``moment``: the one before that."""
+        update = self._room.replica.rolling.at(moment)
+        if update is None:
             return
-        found = recover(last, now, records, self._seen, self._people.in_use)
-        twice = sorted(doubled(now) - doubled(last))
+        last = Replica()
+        last.apply(update)
+        self._overwritten = last
+        again = max((each.again for each in self._pending), default=0) + 1
+        taken = self._taken()
+        self._recover(last, self.disk.held or {}, taken if again <= MOST_AGAIN else [], again)
+
+    def _recover(
+        self, last: Replica, held: Held | None, records: Sequence[CallRecord], again: int
+    ) -> CallRecord | None:
+        """Put back what is plainly lost of ours, and have the rest told; ``held`` None: the server has restarted."""
+        now, why = self._room.replica, RESTART if held is None else DISK
+        if min(last.format_minor, now.format_minor) < 5:
+            if missing := missing_by_content(last, now, held):
+                self.losses.add_texts(missing, {cell for record in records for cell in record.cells}, why)
+            return None
+        found = recover(last, now, records, self._seen, self._people.in_use, held)
+        record = None
         if found.plan is not None:
             record = record_of(now, found.plan, 0, self._seen.shown_text)
-            if self._room_lacks(last):
-                self._put_back = record
             self._write(found.plan.steps)
-            self.note(record)
-        self.losses.add(last, found, twice)
+            self.note(record, again)
+        self.losses.add(last, found, sorted(doubled(now) - doubled(last)), why)
+        return record
+
+    def _read(self, held: Held) -> None:
+        """The file was read."""
+        self._pending = [each for each in self._pending if not each.is_in(held)]
+        last, self._overwritten = self._overwritten, None
+        if last is not None and min(last.format_minor, self._room.replica.format_minor) >= 5:
+            self.losses.add_cells(last, misplaced(last, self._room.replica, held), DISK)
 
     def _room_lacks(self, last: Replica) -> bool:
         """Whether the room does not know all that we had written."""

@@ -1,4 +1,6 @@
-"""What restarts of the server have lost of a notebook: told once, and put back on request.
+"""What a notebook has lost: to restarts of the server, and to other programs that wrote its file under a living one.
+
+It is told once, and put back on request.
 
 A page that joins again brings along what its human had typed, as far as the server had not even stored it.  The
 clocks tell: where a writer's clock in the room is behind what we had seen of it, the text may still come back by
@@ -29,6 +31,8 @@ from .room.positions import writers
 from .room.provider import RoomProvider
 from .room.replica import Replica
 
+RESTART = "the server restarted"
+DISK = "another program wrote the file"
 MOST_LOSSES = 10
 _MOST_NAMED = 4
 _MOST_TEXT = 1_200
@@ -44,7 +48,7 @@ def clocks(replica: Replica) -> Clocks:
 
 @dataclass(frozen=True, slots=True)
 class _Loss:
-    """What one restart has come to.
+    """What one restart, or one write of another program, has come to.  ``why``: which of both.
 
     ``writers``: cell -> the clients that wrote what is lost of it.  ``doubtful``: the texts that such cells had.
     """
@@ -54,6 +58,7 @@ class _Loss:
     writers: Mapping[str, frozenset[int]]
     clocks: Clocks
     twice: tuple[str, ...]
+    why: str
 
     @property
     def lost(self) -> CallRecord:
@@ -73,32 +78,39 @@ class Losses:
         self._unshown: list[_Loss] = []
         self._missing: list[tuple[str, str]] = []
 
-    def add(self, last: Replica, found: Recovery, twice: Sequence[str]) -> None:
-        """A restart has come to this."""
+    def add(self, last: Replica, found: Recovery, twice: Sequence[str], why: str = RESTART) -> None:
+        """This has been lost; ``last``: the notebook before."""
         by = {cell: _writers(last, cell, found.lost) for cell in found.lost.cells}
         had = {cell: was.source for cell in found.doubtful if (was := last.cell(cell)) is not None}
-        loss = _Loss(found, had, by, clocks(last), tuple(twice))
+        loss = _Loss(found, had, by, clocks(last), tuple(twice), why)
         self._kept = [*self._kept, loss][-MOST_LOSSES:]
         self._untold = [*self._untold, loss][-MOST_LOSSES:]
         self._unshown = [*self._unshown, loss][-MOST_LOSSES:]
 
-    def add_texts(self, missing: Sequence[CellView], ours: Collection[str]) -> None:
-        """A restart has given all cells new ids, and these are missing."""
+    def add_cells(self, last: Replica, lost: CallRecord, why: str) -> None:
+        """These cells are lost."""
+        if lost.cells:
+            self.add(last, Recovery(None, (), (), lost), (), why)
+
+    def add_texts(self, missing: Sequence[CellView], ours: Collection[str], why: str = RESTART) -> None:
+        """All cells have got new ids, and these are missing."""
         names = [f"{self._short(c.id)}{' (which you had edited)' if c.id in ours else ''}" for c in missing]
         told = (
-            "the server restarted and gave all cells new ids, for this notebook's format (before 4.5) keeps none on "
+            f"{why}, and the server gave all cells new ids, for this notebook's format (before 4.5) keeps none on "
             f"disk; of what had been there is missing: the text of {_some(names)} ({query('changes')} shows it)"
         )
-        texts = (f"missing since the server restarted: {self._short(c.id)} was\n{_whole(c.source)}" for c in missing)
+        texts = (f"missing since {why}: {self._short(c.id)} was\n{_whole(c.source)}" for c in missing)
         self._missing = [*self._missing, (told, "\n".join(texts))][-MOST_LOSSES:]
 
     # Telling.
 
     def tell(self) -> str:
         """What restarts have come to, in one line; each is told once.  What has come back is not told."""
-        parts = [text for loss in self._untold for text in self._told(loss)]
+        parts: dict[str, list[str]] = {}
+        for loss in self._untold:
+            parts.setdefault(loss.why, []).extend(self._told(loss))
         self._untold = []
-        line = [f"the server restarted: {'; '.join(parts)}"] if parts else []
+        line = [f"{why}: {'; '.join(several)}" for why, several in parts.items() if several]
         line += [told for told, _ in self._missing if told]
         self._missing = [("", text) for _, text in self._missing]
         return "; ".join(line)
@@ -140,9 +152,9 @@ class Losses:
             if cell in late:
                 how = "it comes back when the page that has it joins again"
             gone = "\n".join(map(_whole, fragments(change))) or "(outputs)"
-            texts.append(f"lost when the server restarted: {self._what(cell, loss)}; {how}:\n{gone}")
+            texts.append(f"lost when {loss.why}: {self._what(cell, loss)}; {how}:\n{gone}")
         for cell, was in loss.doubtful.items():
-            texts.append(f"before the server restarted, {self._short(cell)} was, with your edit:\n{_whole(was)}")
+            texts.append(f"before {loss.why}, {self._short(cell)} was, with your edit:\n{_whole(was)}")
         return texts
 
     def explains(self, change: Change) -> bool:
@@ -194,7 +206,8 @@ class Losses:
         if not lost:
             raise InvalidEdit(
                 f"{edit.where}: nothing is known to be lost. Nothing was written.",
-                "It puts back only what a restart of the server has lost, and what has not come back since.",
+                "It puts back only what a restart of the server, or another program that wrote the file, has lost, and "
+                "what has not come back since.",
             )
         cells = self._resolve(edit, list(lost), replica)
         late = [cell for loss, _ in lefts for cell in self._late(loss, [c for c in cells if lost[c] is loss])]

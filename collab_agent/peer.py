@@ -80,7 +80,7 @@ class NotebookPeer:
         self.journal = Journal(
             self._room, host, self.people, self.seen, self._may_write, lambda: self._saver.changed(own=True)
         )
-        self._saver.on_saving = self.journal.saving
+        self._saver.on_saving, self._saver.on_asked = self.journal.saving, self.journal.disk.look
         self._appearance = Appearance(self._room, self._nameplate, self.limits)
         self._editor = Editor(
             self._room,
@@ -149,6 +149,7 @@ class NotebookPeer:
                     tasks.start_soon(self.runs.work)
                     tasks.start_soon(self._kernel.watch, self.runs)
                     tasks.start_soon(self._saver.autosave)
+                    tasks.start_soon(self.journal.disk.watch)
                     tasks.start_soon(self.whereabouts.follow)
                     task_status.started()
                     await anyio.sleep_forever()

@@ -137,6 +137,14 @@ class People:
         """Who a client is, or was, as far as is known by now."""
         return self._authorship.author(client)
 
+    def knows(self, client: int) -> bool:
+        """Whether somebody has said who this client is."""
+        return self._authorship.knows(client)
+
+    def is_server(self, clients: Collection[int]) -> bool:
+        """Whether the server is among these clients."""
+        return self._authorship.is_server(clients)
+
     def of_difference(
         self, touched: Mapping[str, CellView | None], ours: Collection[int]
     ) -> dict[str, tuple[int, ...]]:

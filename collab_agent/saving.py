@@ -9,6 +9,7 @@ save anyway, but steady output starves its timer).  A RAW save's "success" prove
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -38,7 +39,9 @@ class Saver:
         self._moments: list[NotebookView] | None = None
         self._dirty = anyio.Event()
         self.on_saving: Callable[[], Callable[[], None]] = lambda: _nothing
-        """Called when a save is asked for; what it returns is called when the save has been confirmed."""
+        """Called when a save is asked for; what it returns is called when the file was read and holds it."""
+        self.on_asked: Callable[[], None] = _nothing
+        """Called when the server has answered a request to save, whatever it says."""
 
     def changed(self, *, own: bool) -> None:
         """The document has changed; by us, or by somebody else."""
@@ -91,12 +94,9 @@ class Saver:
         self._dirty = anyio.Event()
         if not self._room.connected or not self._may_autosave():
             return
-        saved = self.on_saving()
-        try:
-            if await self._room.request_save() == "success":
-                saved()
-        except CollabAgentError:
-            return
+        with suppress(CollabAgentError):
+            await self._room.request_save()
+            self.on_asked()
 
     def _may_autosave(self) -> bool:
         states = self._room.protocol.presence.others.values()
@@ -117,7 +117,7 @@ def same_notebook(view: NotebookView, content: Mapping[str, Any], *, with_ids: b
     if not isinstance(cells, list):
         return False
     if not view.cells:
-        return all(not _source(cell) for cell in cells)
+        return all(not source_of(cell) for cell in cells)
     return len(cells) == len(view.cells) and all(
         _same(mine, theirs, with_ids) for mine, theirs in zip(view.cells, cells, strict=True)
     )
@@ -126,13 +126,14 @@ def same_notebook(view: NotebookView, content: Mapping[str, Any], *, with_ids: b
 def _same(mine: CellView, theirs: Mapping[str, Any], with_ids: bool) -> bool:
     return (
         theirs.get("cell_type") == mine.type
-        and _source(theirs) == mine.source
+        and source_of(theirs) == mine.source
         and (not with_ids or theirs.get("id") == mine.id)
         and (mine.type != "code" or mine.running or theirs.get("execution_count") == mine.execution_count)
     )
 
 
-def _source(cell: Mapping[str, Any]) -> str:
+def source_of(cell: Mapping[str, Any]) -> str:
+    """The text of a cell in nbformat's terms."""
     source = cell.get("source", "")
     return "".join(source) if isinstance(source, list) else str(source)
 

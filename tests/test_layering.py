@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"authorship", "nameplate"}),
     frozenset({"host"}),
     frozenset({"appearance", "kernel_holder", "people", "run", "saving", "shelf", "whereabouts"}),
-    frozenset({"losses", "news", "run_writer", "widgets"}),
+    frozenset({"disk", "losses", "news", "run_writer", "widgets"}),
     frozenset({"journal", "runs"}),
     frozenset({"editing"}),
     frozenset({"peer"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +20,9 @@ class ContentsApi:
     """The part of ``JupyterApi`` that is about files.  All paths are normalised ones."""
 
     _rest: Rest
-
     _slow: Rest
     """For requests that may take long, of a server that answers others meanwhile."""
+
     async def kernelspecs(self) -> KernelSpecs:
         """The kinds of kernels that the server can start."""
         return kernelspecs_of(self._rest.object(await self._rest.request("GET", "api/kernelspecs")))
@@ -47,6 +48,11 @@ class ContentsApi:
         if not isinstance(content, dict):
             raise NotebookUnreadable(f"{path!r} came without content.", "See the server's log.")
         return content
+
+    async def notebook_on_disk(self, path: str) -> tuple[dict[str, Any], str]:
+        """As ``read_notebook``; read here, where the server's root folder is on this machine, then with its SHA-256."""
+        local, sha = await anyio.to_thread.run_sync(_read_and_hash, self._rest.server.root_dir, path)
+        return (local, sha) if _is_notebook(local) else (await self.read_notebook(path), "")
 
     async def file_sha(self, path: str) -> str:
         """SHA-256 of the file's bytes, in hex, as the server reads it now."""
@@ -155,12 +161,17 @@ def _empty_notebook(spec: KernelSpec | None) -> dict[str, Any]:
 
 def _read_local(root_dir: str | None, path: str) -> Any:
     """The file's JSON where the server's root folder is on this machine; None if it is not, or does not parse."""
+    return _read_and_hash(root_dir, path)[0]
+
+
+def _read_and_hash(root_dir: str | None, path: str) -> tuple[Any, str]:
     if root_dir is None:
-        return None
+        return None, ""
     try:
-        return json.loads((Path(root_dir) / path).read_bytes())
-    except (OSError, ValueError):
-        return None
+        content = (Path(root_dir) / path).read_bytes()
+        return json.loads(content), hashlib.sha256(content).hexdigest()
+    except (OSError, ValueError, RecursionError):
+        return None, ""
 
 
 def _is_notebook(content: Any) -> bool:

@@ -1,4 +1,5 @@
-"""What a restarted server has lost: the agent's own edits, which are put back, and what others had typed.
+"""What a restarted server has lost, or a file that another program wrote: the agent's own edits, which are put back,
+and what others had typed.
 
 The theory.  A restarted server goes back to what the file held: every replica loses what was younger, also what the
 room had acknowledged (``facts/faults.md``, section 1).  ``last`` is the notebook as we saw it last, ``now`` what the
@@ -13,6 +14,8 @@ Rules:
   then these cells are told with their texts, and not brought back on request either: half a split would double text.
 * A cell that is there is never inserted, a cell whose id stands there twice is never touched.
 * All else that ``last`` held and ``now`` lacks is kept, so that it can be brought back on request (``restore``).
+* Where another program wrote the file under a living server, ``held`` is what it held before: what was in it was taken
+  out on purpose, and is not lost (``unsaved.py``).
 * Without cell ids on disk (nbformat below 4.5) a restart gives all cells new ids: there nothing is put back; what is
   missing is told by its content.
 """
@@ -34,9 +37,12 @@ from .splice import Splice, Touching, apply, diff, inverse, normalise, rebase
 from .undo import CallRecord, CellChange
 from .undoing import Undoing
 from .unravel import unravel
+from .unsaved import with_unsaved
 
 _TELLING = 4
 """A text of so many characters that comes up elsewhere was carried there, not typed again."""
+Held = Mapping[str, CellView]
+"""What a file holds, by cell id; where its format has no ids, by place."""
 _RECOVERY = Edit("restore", "what the server had lost")
 
 
@@ -55,16 +61,24 @@ class Recovery:
 
 
 def recover(
-    last: Desk, now: Desk, records: Sequence[CallRecord], seen: Seen, in_use: Callable[[str], str] = lambda _cell: ""
+    last: Desk,
+    now: Desk,
+    records: Sequence[CallRecord],
+    seen: Seen,
+    in_use: Callable[[str], str] = lambda _cell: "",
+    held: Held | None = None,
 ) -> Recovery:
-    """Compare the notebook before a restart with the one behind it; ``records``: our own calls, oldest first."""
+    """Compare the notebook before a restart, or another program's write, with the one behind it.
+
+    ``records``: our own calls, oldest first.  ``held``: what the file held before that write; None: a restart.
+    """
     ours = _Ours(last, now, records)
     ours.look()
     plan = ours.plan(seen, in_use)
     sheet = Sheet(now)
     for step in plan.steps:
         sheet.do(step)
-    lost = _losses(last, now, sheet, ours.doubled | ours.torn)
+    lost = _losses(last, now, sheet, ours.doubled | ours.torn, held or {})
     changed = {step.cell for step in plan.steps} & {*ours.record.cells, *ours.record.moved}
     places = {cell: place for place, cell in enumerate(sheet.order)}
     again = tuple(sorted(changed, key=lambda cell: places.get(cell, -1)))
@@ -72,9 +86,10 @@ def recover(
     return Recovery(plan if plan.steps else None, again, doubtful, lost)
 
 
-def missing_by_content(last: Desk, now: Desk) -> list[CellView]:
-    """The cells that are missing where ids say nothing: those whose text no cell has now."""
+def missing_by_content(last: Desk, now: Desk, held: Held | None = None) -> list[CellView]:
+    """The cells that are missing where ids say nothing: those whose text no cell has now, nor had on disk before."""
     there = Counter(cell.source.strip() for cell in now.view.cells)
+    there |= Counter(cell.source.strip() for cell in (held or {}).values())
     missing = []
     for cell in last.view.cells:
         text = cell.source.strip()
@@ -82,6 +97,19 @@ def missing_by_content(last: Desk, now: Desk) -> list[CellView]:
             missing.append(cell)
         there[text] -= 1 if there[text] else 0
     return missing
+
+
+def misplaced(last: Desk, now: Desk, held: Held) -> CallRecord:
+    """The cells that a file holds and the room does not, though nobody has taken them out.
+
+    A server that puts a file into a large room while others write there deletes some others (``facts/faults.md``).
+    """
+    cells: dict[str, CellChange] = {}
+    for was in last.view.cells:
+        saved = held.get(was.id)
+        if saved is not None and now.cell(was.id) is None and (saved.source.strip() or was.execution_count is not None):
+            cells[was.id] = CellChange(State(saved.type, saved.source, last.nbformat(was.id)), None)
+    return CallRecord(0, (), cells, tuple(cell.id for cell in last.view.cells))
 
 
 def still_lost(lost: CallRecord, now: Desk) -> CallRecord:
@@ -295,16 +323,21 @@ def _lost_text(last: str, states: Sequence[str], now: str) -> str | None:
     """The text ``last`` without what is plainly lost; None where nobody can say."""
     if now == last or now in states:
         return now
-    for base in states:
+    for number, base in enumerate(states):
         if base != last and _plainly(base, last, now):
-            return base
-    theirs = diff(last, now)
+            return base if _untouched(states[:number], base, now) else None
+    return last if _untouched(states, last, now) else None
+
+
+def _untouched(states: Sequence[str], text: str, now: str) -> bool:
+    """Whether nobody has touched what led from any of these states to a text: our calls before it are not lost."""
+    theirs = diff(text, now)
     for base in states:
         try:
-            rebase(inverse(base, diff(base, last)), theirs)
+            rebase(inverse(base, diff(base, text)), theirs)
         except Touching:
-            return None
-    return last
+            return False
+    return True
 
 
 def _plainly(base: str, last: str, now: str) -> bool:
@@ -328,23 +361,29 @@ def _covers(theirs: Splice, own: Splice) -> bool:
     return theirs.start <= own.start and own.stop <= theirs.stop and own.insert in theirs.insert
 
 
-def _losses(last: Desk, now: Desk, sheet: Sheet, twice: frozenset[str]) -> CallRecord:
+def _losses(last: Desk, now: Desk, sheet: Sheet, twice: frozenset[str], held: Held) -> CallRecord:
     """What ``last`` held and the sheet lacks."""
     cells: dict[str, CellChange] = {}
     for was in last.view.cells:
-        here = sheet.cell(was.id)
+        here, saved = sheet.cell(was.id), held.get(was.id)
         if was.id in twice:
             continue
         if here is None:
-            if was.source.strip() or was.execution_count is not None:
+            if (was.source.strip() or was.execution_count is not None) and not _same(saved, was):
                 cells[was.id] = CellChange(State(was.type, was.source, last.nbformat(was.id)), None)
             continue
-        if any(was.source[splice.start : splice.stop].strip() for splice in diff(was.source, here.source)):
-            cells[was.id] = CellChange(State(here.type, was.source), State(here.type, here.source))
+        wanted = was.source if saved is None else with_unsaved(saved.source, was.source, here.source)
+        if any(wanted[splice.start : splice.stop].strip() for splice in diff(wanted, here.source)):
+            cells[was.id] = CellChange(State(here.type, wanted), State(here.type, here.source))
             continue
         view = now.cell(was.id)
         ran = was.type == "code" and was.execution_count is not None and not was.running
+        ran = ran and (saved is None or saved.execution_count != was.execution_count)
         if ran and here.type == "code" and view is not None and view.execution_count is None:
             before = State("code", here.source, last.nbformat(was.id))
             cells[was.id] = CellChange(before, State("code", here.source, now.nbformat(was.id)))
     return CallRecord(0, (), cells, tuple(cell.id for cell in last.view.cells))
+
+
+def _same(saved: CellView | None, was: CellView) -> bool:
+    return saved is not None and (saved.type, saved.source) == (was.type, was.source)

@@ -32,6 +32,7 @@ from .codec import UpdateKey, state_vector, update_key, whole
 from .index import Cell, CellIndex, Settled
 from .positions import Range, at_character, end_of, holder, start_of
 from .positions import inserted as inserted_between
+from .rolling import Rolling
 
 ORIGIN = "collab_agent"
 """The origin of every transaction of ours."""
@@ -84,7 +85,7 @@ class Replica:
         self._view: NotebookView | None = None
         self._language: str | None = None
         self._events: list[Any] = []
-        self._updates: list[bytes] = []
+        self.rolling = Rolling(self._doc)
         self._made: list[Cell] = []
         self._doubled: dict[str, Cell] = {}
         self._clocks: Mapping[int, int] = {}
@@ -93,7 +94,6 @@ class Replica:
             self._array.observe_deep(self._events.extend),
             self._meta.observe_deep(self._forget_meta),
             self._state.observe(self._note_state),
-            self._doc.observe(lambda event: self._updates.append(event.update)),
         ]
         self.version = 0
         """Grows with every change, own or foreign."""
@@ -211,7 +211,7 @@ class Replica:
             self._doc.apply_update(update)
         except BaseException as exc:
             raise _remote_error(exc, "The room sent an update that cannot be applied.") from exc
-        self._updates.clear()
+        self.rolling.take()
         settled = self._settle(own=False)
         self._clocks = state_vector(self._doc.get_state())
         advanced = frozenset(c for c, clock in self._clocks.items() if clock > before.get(c, 0))
@@ -241,7 +241,7 @@ class Replica:
     def write(self, steps: Iterable[Part]) -> Written:
         """Do all steps in one transaction.  Whoever calls has checked them: there is no rollback."""
         inserted: list[Range] = []
-        self._updates.clear()
+        self.rolling.take()
         self._made.clear()
         with self._doc.transaction(origin=ORIGIN):
             for step in steps:
@@ -249,8 +249,7 @@ class Replica:
         self._cells.read_again(self._made)
         self._settle(own=True)
         self._clocks = state_vector(self._doc.get_state())
-        update = self._updates[-1] if self._updates else None
-        self._updates.clear()
+        update = self.rolling.take()
         return Written(update, None if update is None else update_key(update), tuple(inserted))
 
     def _write_step(self, step: Part, inserted: list[Range]) -> None:

@@ -75,8 +75,8 @@ _EDITS = {
     "description": "insert: source, type=code, after|before (default: at the end). replace: cell, old, new, all. "
     "write: cell, source. delete: cell. move: cell, after|before. retype: cell, type. split: cell, line. merge: cell "
     "(with the cell below). clear: cells (outputs). undo, redo: steps=1; your own last calls that changed "
-    "cells, never runs or what others wrote. restore: cells=all; what a restart of the server has lost. Each of these "
-    "three is the only edit of its call. All are applied together, or none.",
+    "cells, never runs or what others wrote. restore: cells=all; what a restart of the server, or another program that "
+    "wrote the file, has lost. Each of these three is the only edit of its call. All are applied together, or none.",
 }
 
 SETUP = Tool(

@@ -15,6 +15,8 @@ class RoomHost:
 
     def __init__(self, room: InProcessRoom) -> None:
         self._room = room
+        self._saves = 0
+        self._file = room.document()
         self.process = ""
         """To be changed by a test in which the room's server is said to have restarted."""
 
@@ -49,6 +51,12 @@ class RoomHost:
     async def read_back(self) -> dict[str, Any]:
         """What a file would hold."""
         return self._room.document()
+
+    async def on_disk(self) -> tuple[dict[str, Any], str]:
+        """What it held when the room was last asked to save."""
+        if self._saves != len(self._room.saves):
+            self._saves, self._file = len(self._room.saves), self._room.document()
+        return self._file, ""
 
 
 def _no_kernel() -> Never:

@@ -54,15 +54,18 @@ class Shared:
         with anyio.fail_after(DEADLINE_S):
             await heard.wait()
         unsubscribe()
+        if self.agent.peer().journal.disk.held and self.lab.on_disk(self.path)[0].get("id"):
+            await self.has_read()
 
     async def has_read(self) -> None:
         """Wait until the agent knows what the file holds."""
         disk = self.agent.peer().journal.disk
         with anyio.fail_after(DEADLINE_S):
-            while {cell.id: cell.source for cell in (disk.held or {}).values()} != {
-                cell["id"]: cell["source"] for cell in self.lab.on_disk(self.path)
-            }:
-                await anyio.sleep(0.05)  # nobody is told when it has
+            while True:  # nobody is told when it has
+                held = {cell.id: cell.source for cell in (disk.held or {}).values()}
+                if held == {cell["id"]: cell["source"] for cell in self.lab.on_disk(self.path)}:
+                    return
+                await anyio.sleep(0.05)
 
     async def agree(self, *wanted: str) -> None:
         """Ada, the agent, somebody new and the file hold these texts, each cell once."""

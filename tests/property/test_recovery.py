@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collab_agent.errors import CollabAgentError
@@ -159,6 +159,8 @@ def theirs(text: str) -> list[str]:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(ACTIONS, max_size=8), PLACES)
+@example([("merge", 0.0, 0.0), ("line", 0.0, 0.0), ("type", 0.0, 1.0)], 0.0)
+@example([("split", 0.0, 0.0), ("write", 0.0, 0.0), ("type", 0.0, 1.0)], 0.0)
 def test_what_the_file_had_not_is_put_back_once_or_told(actions: list[tuple[str, float, float]], moment: float) -> None:
     page = Page()
     moments = [page.saved()]
