@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from time import time
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -59,6 +59,8 @@ class Agent:
         self.audit = Audit(log, lambda: {"client": self.client_name, **principal.known}, self.scrub)
         self.client_name = "Agent"
         """What the MCP client calls itself; the display name where the settings name none."""
+        self.ending = False
+        """Whether this process is about to end: a call that is cancelled now was not cancelled by its caller."""
         self._find_server = find_server
         self._tasks = tasks
         self._stack = stack
@@ -123,7 +125,7 @@ class Agent:
             if made:
                 peer.people.first_here()
             opened = _Open(peer)
-            await self._start(opened.run)
+            await self._start(opened)
             self._open.append(opened)
             try:
                 await self._show(api)
@@ -197,7 +199,7 @@ class Agent:
             paths = [opened.what.path for opened in reversed(self._open)]
             if self._panel is None and paths and api is not None:
                 panel = _Open(Panel(api, self.nameplate, self.settings.limits))
-                await self._start(panel.run)
+                await self._start(panel)
                 self._panel = panel
             if self._panel is not None and paths:
                 self._panel.what.show(paths)
@@ -258,23 +260,38 @@ class Agent:
     def _listing(self) -> str:
         return f"Open: {', '.join(self.open_paths)}." if self._open else "No notebook is open."
 
-    async def _start(self, run: Callable[..., Awaitable[None]]) -> None:
-        """Start a task of ours; its failure to start is the caller's, a later end is nobody's."""
+    async def _start(self, what: _Open[Any]) -> None:
+        """Be in something from now on; its failure to start is the caller's, a later end is nobody's."""
 
         async def guarded(*, task_status: TaskStatus[None]) -> None:
             started = _Started(task_status)
             try:
-                await run(task_status=started)
+                await what.run(task_status=started)
             except (CollabAgentError, BaseExceptionGroup) as exc:
                 if not started.done:
                     raise sole_cause(exc) from None
 
         await self._tasks.start(guarded)
+        what.keep()
 
     async def aclose(self) -> None:
-        """Leave everything."""
-        for path in self.open_paths:
-            await self.leave(path)
+        """Leave everything at once; own runs go on in their kernels, unless they are to be interrupted."""
+        self.ending = True
+        opened = list(self._open)
+        if self.settings.interrupt_on_exit:
+            async with anyio.create_task_group() as tasks:
+                for each in opened:
+                    tasks.start_soon(each.what.stop_runs)
+        async with anyio.create_task_group() as tasks:
+            for each in opened:
+                tasks.start_soon(self._part_from, each)
+            if self._panel is not None:
+                tasks.start_soon(self._panel.close)
+
+    async def _part_from(self, opened: _Open[NotebookPeer]) -> None:
+        await opened.close()
+        if opened in self._open:
+            self._open.remove(opened)
 
 
 class _Started:
@@ -314,6 +331,10 @@ class _Open(Generic[_T]):
         finally:
             self._closed.set()
 
+    def keep(self) -> None:
+        """From now on only ``close`` ends it, whoever else is cancelled: it has to leave in order."""
+        self._scope.shield = True
+
     async def close(self) -> None:
         """Leave, and wait until we have."""
         self._scope.cancel()
@@ -335,6 +356,8 @@ async def agent(
                 try:
                     yield made
                 finally:
+                    with anyio.CancelScope(shield=True):
+                        await made.aclose()
                     tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise sole_cause(group) from None

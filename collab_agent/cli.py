@@ -128,6 +128,7 @@ def _server_options(to: argparse.ArgumentParser, *, is_default: bool = False) ->
     for switch, what in (
         ("--no-embedded", "never start a JupyterLab of our own"),
         ("--mark-cells", "say in the metadata of cells that the agent makes or changes who did it, and when"),
+        ("--interrupt-on-exit", "interrupt the agent's own run when it ends (default: it goes on in the kernel)"),
         ("--read-only", "let the agent look, but neither write nor run anything"),
         ("--no-run", "let the agent edit, but not run code or use the kernel"),
         ("--audit-contents", "write texts into the audit log, too, not only their length and SHA-256"),
@@ -156,6 +157,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         embedded=not arguments.no_embedded,
         trust_outputs=arguments.trust_outputs,
         mark_cells=arguments.mark_cells,
+        interrupt_on_exit=arguments.interrupt_on_exit,
         policy=Policy(arguments.read_only, arguments.no_run, tuple(arguments.allow or ())),
     )
 

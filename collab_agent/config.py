@@ -165,6 +165,8 @@ class Settings:
     """Whether pages shall trust the outputs of cells that the agent inserts: HTML, scripts and widgets live at once."""
     mark_cells: bool = False
     """Whether cells that the agent makes or changes say so in their metadata."""
+    interrupt_on_exit: bool = False
+    """Whether the agent's own runs are interrupted when it ends; else they go on in the kernel, as the human's do."""
     policy: Policy = field(default_factory=Policy)
     """What the agent is allowed to do."""
     limits: Limits = DEFAULT_LIMITS

@@ -7,7 +7,7 @@ read from the shared document; everything that it is told to do is planned on wh
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from .kernel.client import KernelClient
     from .kernel.observer import ForeignRun
 
-LEAVE_S = 2.0
+LEAVE_S = 1.0
+INTERRUPT_S = 0.6
+"""How long the end waits for what an interrupted run says last."""
 
 
 class NotebookPeer:
@@ -157,9 +159,17 @@ class NotebookPeer:
                 # Runs have ended by now, and their last outputs are in the room; only now the room may go.
                 self._tasks = None
                 self.news.end()
+                self._room.vanish()
                 with anyio.move_on_after(LEAVE_S, shield=True):
                     await self._saver.save_quietly()
                 self._room_scope.cancel()
+
+    async def stop_runs(self) -> None:
+        """Interrupt the agent's own run and drop its queued ones; a human's code goes on."""
+        with anyio.move_on_after(INTERRUPT_S), suppress(CollabAgentError):
+            current, _ = await self.runs.interrupt("the agent has ended")
+            if current is not None:
+                await self.runs.wait([current], INTERRUPT_S, even_for_input=True)
 
     def _renamed(self) -> None:
         self._appearance.renamed()

@@ -306,6 +306,13 @@ class RoomProvider:
             self._protocol.publish(state, anyio.current_time())
             self._wake()
 
+    def vanish(self) -> None:
+        """Say at once that we leave: what is still to be done before we have may take long."""
+        self._state = None
+        if self._protocol is not None:
+            self._protocol.publish(None, anyio.current_time())
+            self._wake()
+
     async def wait_joined(self) -> None:
         """Return when the room is joined; at once if it is."""
         await self._joined_now.wait()

@@ -16,6 +16,7 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
@@ -24,36 +25,56 @@ import anyio
 from mcp.server.runner import serve_loop
 from mcp.server.stdio import stdio_server
 
-from ..agent import FindServer, agent
+from ..agent import Agent, FindServer, agent
 from ..audit import AuditLog
 from ..config import Settings
 from .app import build_server
 
 _CHUNK = 65_536
+EXIT_S = 1.7
+"""How long the end may take; the rest of two seconds is Python's."""
 
 
 async def serve_stdio(settings: Settings, find_server: FindServer, log: AuditLog | None = None) -> None:
-    """Serve one client until it leaves or a signal comes; then leave every notebook."""
+    """Serve one client until it leaves or a signal comes; then leave every notebook, within ``EXIT_S``."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as tasks:
+            async with agent(settings, find_server, log) as served:
+                serving = anyio.CancelScope()
 
-            async def stop_on_signal() -> None:
-                async for _ in signals:
-                    tasks.cancel_scope.cancel()
+                def begin_to_end() -> None:
+                    if not served.ending:
+                        served.ending = True
+                        threading.Thread(target=_end_in, args=(EXIT_S, served), name="end", daemon=True).start()
 
-            tasks.start_soon(stop_on_signal)
-            # The SDK only iterates over what it is given as stdin.
-            stdin = cast("anyio.AsyncFile[str]", _Lines(_claim_stdin()))
-            async with agent(settings, find_server, log) as served, stdio_server(stdin=stdin) as (read, write):
-                server = build_server(served)
-                await serve_loop(
-                    server,
-                    read,
-                    write,
-                    lifespan_state={},
-                    init_options=server.create_initialization_options(),
-                )
+                async def stop_on_signal() -> None:
+                    async for _ in signals:
+                        begin_to_end()
+                        serving.cancel()
+
+                tasks.start_soon(stop_on_signal)
+                # The SDK only iterates over what it is given as stdin.
+                stdin = cast("anyio.AsyncFile[str]", _Lines(_claim_stdin(), begin_to_end))
+                with serving:
+                    await _serve(served, stdin)
+                begin_to_end()
             tasks.cancel_scope.cancel()
+
+
+async def _serve(served: Agent, stdin: anyio.AsyncFile[str]) -> None:
+    async with stdio_server(stdin=stdin) as (read, write):
+        server = build_server(served)
+        await serve_loop(server, read, write, lifespan_state={}, init_options=server.create_initialization_options())
+
+
+def _end_in(seconds: float, served: Agent) -> None:
+    """End this process then, whatever hangs; runs in a thread.  A JupyterLab of ours ends by its leash."""
+    time.sleep(seconds)
+    left = list(served.open_paths)
+    if left:
+        said = f"collab-agent: the server did not answer in time. Not known to be on disk: {', '.join(left)}\n"
+        os.write(2, served.scrub(said).encode("utf-8", "replace"))
+    os._exit(1 if left else 0)
 
 
 def _claim_stdin() -> int:
@@ -68,7 +89,8 @@ def _claim_stdin() -> int:
 class _Lines:
     """The lines that come in on a descriptor, as an asynchronous iterator that can be cancelled."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, on_end: Callable[[], object]) -> None:
+        self._on_end = on_end
         self._send, self._lines = anyio.create_memory_object_stream[str](math.inf)
         loop = asyncio.get_running_loop()
         arguments = (fd, lambda line: loop.call_soon_threadsafe(self._take, line))
@@ -76,6 +98,7 @@ class _Lines:
 
     def _take(self, line: bytes | None) -> None:
         if line is None:
+            self._on_end()
             self._send.close()
             return
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
