@@ -106,7 +106,7 @@ class NotebookPeer:
             trust=trust_outputs,
             on_start=self._appearance.show_running,
             on_state=self._note_run,
-            label=lambda cell: self.seen.short(cell, self.view),
+            label=self._label,
             who=self.who_runs,
             silence=lambda: self._kernel.silence,
         )
@@ -350,9 +350,14 @@ class NotebookPeer:
         self.runs.drop_queued("not run: the kernel was restarted")
         await self._kernel.restart()
 
+    def _label(self, cell: str) -> str:
+        """A cell's short id; while the room is away it may be told, too."""
+        return self.seen.short(cell, self.view) if self._room.connected else cell[:8]
+
     def who_runs(self, run: ForeignRun) -> str:
         """Whose code a foreign run is: the cell that is running with this text, and whose caret is in it."""
-        cell = next((cell for cell in self.view.cells if cell.running and cell.source == run.code), None)
+        cells = self.view.cells if self._room.connected else ()
+        cell = next((cell for cell in cells if cell.running and cell.source == run.code), None)
         humans = [peer for peer in self.peers if not peer.is_agent]
         inside = [peer.name for peer in humans if cell is not None and peer.cell_id == cell.id]
         names = inside or [peer.name for peer in humans[:2] if len(humans) == 1]
