@@ -318,7 +318,7 @@ class Human:
         if self._caret is None:
             return None
         cell_id, offset = self._caret
-        return cell_id, len(str(self._text(cell_id)).encode()[:offset].decode())
+        return cell_id, len(str(self._text(cell_id)).encode()[:offset].decode(errors="ignore"))
 
     def caret_text(self) -> str:
         """The source of the caret's cell with ``|`` for the caret."""
