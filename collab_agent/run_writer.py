@@ -105,10 +105,17 @@ class RunWriter:
                 self._came.set()
 
     def on_rejoined(self) -> None:
-        """The replica is a fresh one: write the outputs of what is still running again, from the start."""
+        """The replica is a fresh one: write the outputs of what is still running again, from the start.
+
+        A server that was started anew may have gone back to a file in which a run of ours that is over was going on.
+        """
         for run in self._runs():
             if not run.over:
                 run.written_version = -1
+        for cell_id, run in {run.cell: run for run in self._runs()}.items():
+            cell = None if cell_id is None else self._room.replica.cell(cell_id)
+            if cell is not None and cell.running and run.over and not run.taken_over and cell.source == run.source:
+                self._room.write_soon([EndRun(cell.id, run.count)])
         self._came.set()
 
     async def finish(self, run: Run, proposed: NextInput | None) -> None:

@@ -68,6 +68,11 @@ class MortalLab:
             await self._process.wait()
         await self.end()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, and do not wait for what comes of it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     async def end(self) -> None:
         """Leave nothing behind."""
         if self._process is not None:
