@@ -243,9 +243,9 @@ class NotebookPeer:
         found = (self._room.replica.cell(cell_id) for cell_id in cells)
         return [cell.id for cell in found if cell is not None and cell.type == "code" and cell.source.strip()]
 
-    def take_kernel_notice(self) -> str:
-        """Why the kernel's variables are gone; each notice is given once."""
-        return self._kernel.take_notice()
+    def take_notice(self) -> str:
+        """Why the kernel's variables are gone, or what is wrong with the room; each notice is given once."""
+        return "; ".join(filter(None, (self._kernel.take_notice(), self._room.take_notice())))
 
     def observe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Call ``listener`` for every event of the room; the result unsubscribes it."""

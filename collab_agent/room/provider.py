@@ -65,7 +65,7 @@ class RoomProvider:
         self._broken: CollabAgentError | None = None
         self._watch = Watch(limits, 0.0)
         self._rearm = anyio.Event()
-        self._was_mute = False
+        self._was_mute = self._told = False
         self.mute = False
         """Whether the room answers but passes nothing on, also after it was joined afresh."""
 
@@ -298,6 +298,17 @@ class RoomProvider:
         self._pending.set()
 
     # For whoever works in the room.
+
+    def take_notice(self) -> str:
+        """What is wrong with the room, as long as it is; each notice is given once."""
+        told, self._told = self._told, self.mute
+        if told or not self.mute:
+            return ""
+        return (
+            "the server has stopped passing on what is edited in this notebook: the people here see your edits, and each "
+            "other's, only when they reload the page, and you get theirs some seconds late. Tell them: only a restart of "
+            "the server mends it, after a save"
+        )
 
     def set_state(self, state: State) -> None:
         """Publish who and where we are, now and after every rejoin."""

@@ -26,9 +26,7 @@ _MOST_NAMED = 8
 def since(peer: NotebookPeer, budget: int) -> str:
     """What others did since this was last told, in one line; empty if nothing.  ``RoomClosed`` while it is away."""
     _ = peer.view  # while the room is away nothing is taken
-    notice = "; ".join(
-        filter(None, (peer.take_kernel_notice(), peer.journal.disk.take_notice(), peer.journal.losses.tell()))
-    )
+    notice = "; ".join(filter(None, (peer.take_notice(), peer.journal.disk.take_notice(), peer.journal.losses.tell())))
     left = budget - len(notice) - 2
     news = [change for change in peer.news.take() if not peer.journal.losses.explains(change)]
     told = summary(news, lambda cell: short(peer, cell), peer.news.take_typing(), budget=left)

@@ -128,7 +128,8 @@ class _RoomEnd:
         return frame
 
     async def send(self, message: bytes) -> None:
-        if self._room.echo or not self._channel.is_echo(message):
+        unwanted = self._room.mute and message.startswith(_UPDATE)
+        if not unwanted and (self._room.echo or not self._channel.is_echo(message)):
             self._channel.deliver(message)
 
 
@@ -136,7 +137,7 @@ class InProcessRoom:
     """A notebook's room without a server; an async context manager.  ``connect`` is what a ``RoomProvider`` takes.
 
     ``refuse``: makes connecting fail; ``attempts``: how often somebody tried.  ``echo`` false: clients do not get
-    their own updates back.  ``save_status``: the answer to requests to save, None for silence; ``saves``: their
+    their own updates back; ``mute``: nobody gets any, except as an answer.  ``save_status``: the answer to requests to save, None for silence; ``saves``: their
     numbers.  ``channels``: the connections so far, in order, the dead ones too.
     """
 
@@ -147,6 +148,7 @@ class InProcessRoom:
         self.refuse: CollabAgentError | None = None
         self.attempts = 0
         self.echo = True
+        self.mute = False
         self.save_status: str | None = "success"
         self.saves: list[int] = []
         self.channels: list[InProcessChannel] = []

@@ -88,6 +88,53 @@ async def test_an_edit_that_the_room_does_not_confirm_is_told(join: Join) -> Non
         assert room.sources() == agent.sources() == ["xz"]  # this room never got the first one
 
 
+async def test_outputs_that_the_room_does_not_confirm_lead_to_a_fresh_start(join: Join) -> None:
+    async with InProcessRoom(["x"]) as room, join(room, replace(Limits(), echo_s=0.05, ack_s=0.05)) as agent:
+        room.hold()
+        agent.provider.write_soon([InsertCell("new", 0, "code", "ghost")])
+        await agent.wait_for(lambda: agent.count(Synced) == 2)
+        assert room.sources() == agent.sources() == ["x"]
+
+
+async def test_a_room_that_passes_nothing_on_is_joined_afresh_once_and_then_asked_again_and_again(join: Join) -> None:
+    limits = replace(Limits(), echo_s=0.05, probe_s=0.05, mute_s=0.1)
+    async with InProcessRoom(["x"]) as room, join(room, limits) as agent, Human.join(room.connect) as ada:
+        room.mute = True
+        await ada.type(0, "y")
+        await agent.wait_for(lambda: agent.provider.connected and agent.sources() == ["xy"])
+        await agent.wait_for(lambda: agent.count(Synced) == 2)
+        assert agent.provider.take_notice() == "", "perhaps it was this connection only"
+
+        await ada.type(0, "z")
+        await agent.wait_for(lambda: agent.sources() == ["xyz"])
+        await agent.provider.write(splice(0, 0, 0, "w"))
+        assert room.sources() == ["wxyz"]
+        with anyio.fail_after(5):
+            while not agent.provider.mute:
+                await agent.provider.write(splice(0, 0, 0, "w"))
+        assert "stopped passing on" in agent.provider.take_notice()
+        assert agent.provider.take_notice() == ""
+        assert agent.count(Synced) == 2, "joining afresh does not help"
+
+        room.mute = False
+        await ada.type(0, "!")
+        await agent.wait_for(lambda: not agent.provider.mute)
+        assert agent.provider.take_notice() == ""
+
+
+async def test_a_quiet_room_is_asked_and_nothing_is_told(join: Join) -> None:
+    async with InProcessRoom(["xyz"]) as room, Human.join(room.connect) as ada:
+        await ada.type(0, "!")
+        await ada.backspace()  # an answer always holds all deletions
+        async with join(room, replace(Limits(), probe_s=0.01)) as agent:
+            channel = room.channels[1]
+            with anyio.fail_after(5):
+                while len(frames(channel, STEP1)) < 5:
+                    await anyio.lowlevel.checkpoint()
+            assert [event for event in agent.events if isinstance(event, Changed)] == []
+            assert agent.count(Synced) == 1
+
+
 async def test_an_edit_that_changes_nothing_waits_for_nothing(join: Join) -> None:
     async with InProcessRoom(["x"]) as room, join(room) as agent:
         room.hold()
