@@ -103,6 +103,15 @@ class RunWriter:
             elif run.cell in change.deleted:
                 run.written_version = -1
                 self._came.set()
+        for cell_id, run in {run.cell: run for run in self._runs() if run.over}.items() if change.deleted else ():
+            was, now = change.deleted.get(cell_id or ""), self._room.replica.cell(cell_id or "")
+            if was is None or now is None or now.type != "code" or run.taken_over or cell_id in change.began:
+                continue
+            # Who rebuilt it had not heard of the end; ours it is where nothing was run there since.
+            if not was.running and was.execution_count == run.count and (now.running or now.execution_count != run.count):
+                whole = tuple(Append(dict(output)) for output in run.outputs.state)
+                self._room.write_soon([BeginRun(now.id), WriteOutputs(now.id, whole), EndRun(now.id, run.count)])
+                self._note_version(run)
 
     def on_rejoined(self) -> None:
         """The replica is a fresh one: write the outputs of what is still running again, from the start.
