@@ -58,6 +58,11 @@ class Spoken:
                 if message.get("id") == self._number:
                     return dict(message["result"])
 
+    async def line(self) -> bytes:
+        """The next line that it says, whatever that is."""
+        with anyio.fail_after(DEADLINE_S):
+            return await self._lines.receive_until(b"\n", 10_000_000)
+
     async def call(self, tool: str, **arguments: Any) -> str:
         """A tool call's text."""
         result = await self.ask("tools/call", {"name": tool, "arguments": arguments})

@@ -1,0 +1,156 @@
+"""Beginning and end of the agent's process: whatever ends it, it leaves in order, in time, and nothing stays behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from collab_agent.config import Server
+from collab_agent.testing import Human
+from tests.jupyter.test_leash import descendants, gone
+
+from .conftest import DEADLINE_S, Notebook, Rest, agents_seen
+from .test_stdio import Spoken, environment, spawned
+
+__all__ = ["environment"]
+
+ENDLESS = "import time\nprint('on', flush=True)\nwhile True: time.sleep(0.01)"
+ENDS = ["EOF", "SIGTERM", "SIGINT", "SIGTERM amid a call"]
+
+
+async def end(goose: Spoken, how: str) -> int:
+    """End it in this way; its exit status."""
+    if how == "EOF":
+        await goose.hang_up()
+    else:
+        goose.process.send_signal(signal.SIGINT if how == "SIGINT" else signal.SIGTERM)
+    return await goose.ends()
+
+
+async def running(goose: Spoken, ada: Human, path: str, *, amid_a_call: bool = False) -> None:
+    """The agent is in the notebook, its edit is just in the room, and its run prints."""
+    await goose.start()
+    await goose.call("setup_notebook", notebook_path=path)
+    await goose.call("modify_notebook_cells", edits=[{"op": "insert", "source": "last = 'words'", "type": "raw"}])
+    if amid_a_call:
+        arguments = {"name": "execute_notebook_code", "arguments": {"cells": ["first"], "wait_s": 3_000}}
+        await goose.say({"id": 99, "method": "tools/call", "params": arguments})
+    else:
+        await goose.call("execute_notebook_code", cells=["first"], wait_s=0)
+    await ada.wait_for(lambda: len(agents_seen(ada)) == 1 and len(ada.notebook.ycells[0]["outputs"]) == 1, DEADLINE_S)
+
+
+async def kernel_state(page: Rest, path: str) -> str:
+    (session,) = await page.sessions(path)
+    return str(session["kernel"]["execution_state"])
+
+
+async def end_kernel(page: Rest, path: str) -> None:
+    for session in await page.sessions(path):
+        await page.send("DELETE", f"api/sessions/{session['id']}")
+
+
+def on_disk(server: Server, path: str) -> list[str]:
+    cells = json.loads(Path(str(server.root_dir), path).read_text("utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells]
+
+
+@pytest.mark.parametrize("how", ENDS)
+async def test_its_edit_is_on_disk_and_its_run_goes_on(
+    jupyter: Server, environment: dict[str, str], own_notebook: Notebook, page: Rest, how: str
+) -> None:
+    path = await own_notebook([ENDLESS])
+    async with Human.join_server(jupyter, path) as ada, spawned(environment) as goose:
+        await running(goose, ada, path, amid_a_call="call" in how)
+        assert await end(goose, how) == 0, goose.err.decode()
+        assert on_disk(jupyter, path) == [ENDLESS, "last = 'words'"]
+        await ada.wait_for(lambda: not agents_seen(ada))
+        assert ada.notebook.ycells[0]["execution_state"] == "idle"
+        assert await kernel_state(page, path) == "busy"
+        assert goose.err == b""
+    await end_kernel(page, path)
+
+
+async def test_its_run_is_interrupted_if_that_is_wanted(
+    jupyter: Server, environment: dict[str, str], own_notebook: Notebook, page: Rest
+) -> None:
+    path = await own_notebook([ENDLESS])
+    async with Human.join_server(jupyter, path) as ada, spawned(environment, "--interrupt-on-exit") as goose:
+        await running(goose, ada, path, amid_a_call=True)
+        assert await end(goose, "SIGTERM") == 0, goose.err.decode()
+        await ada.wait_for(lambda: not agents_seen(ada))
+        await ada.wait_for(lambda: ada.notebook.ycells[0]["execution_state"] == "idle")
+        assert ada.notebook.ycells[0]["outputs"][1]["ename"] == "KeyboardInterrupt"
+        assert await kernel_state(page, path) == "idle"
+
+
+CLIENT = """
+import subprocess, sys
+process = subprocess.Popen([sys.executable, "-m", "collab_agent"], stdin=subprocess.PIPE, stdout=sys.stdout)
+print(process.pid, flush=True)
+for line in sys.stdin:
+    process.stdin.write(line.encode())
+    process.stdin.flush()
+"""
+
+
+async def test_it_ends_when_its_client_is_killed(
+    jupyter: Server, environment: dict[str, str], own_notebook: Notebook, page: Rest
+) -> None:
+    path = await own_notebook([ENDLESS])
+    async with Human.join_server(jupyter, path) as ada, client_process(environment) as goose:
+        pid = int((await goose.line()).decode())
+        await running(goose, ada, path)
+        goose.process.send_signal(signal.SIGKILL)
+        await gone([pid])
+        await ada.wait_for(lambda: not agents_seen(ada))
+        assert on_disk(jupyter, path) == [ENDLESS, "last = 'words'"]
+    await end_kernel(page, path)
+
+
+@asynccontextmanager
+async def client_process(env: dict[str, str]) -> AsyncIterator[Spoken]:
+    async with await anyio.open_process([sys.executable, "-c", CLIENT], env=env, stderr=None) as process:
+        yield Spoken(process)
+
+
+@pytest.mark.parametrize("how", ["EOF", "SIGKILL"])
+async def test_nothing_is_left_of_an_embedded_jupyterlab(jupyter_env: dict[str, str], tmp_path: Path, how: str) -> None:
+    env = {**jupyter_env, "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"), "TMPDIR": str(tmp_path)}
+    work = tmp_path / "work"
+    work.mkdir()
+    async with spawned(env, cwd=work) as goose:
+        await goose.start()
+        opened = await goose.call("setup_notebook", notebook_path="new.ipynb")
+        assert "kernel: idle" in opened, opened
+        await goose.call("modify_notebook_cells", edits=[{"op": "insert", "source": "x = 1"}])
+        await goose.call("execute_notebook_code", code="import subprocess; subprocess.Popen(['sleep', '3600'])")
+        pids = descendants(goose.process.pid)
+        assert len(pids) >= 3, "the server, its kernel, and what the kernel has started"
+        if how == "EOF":
+            assert await end(goose, "EOF") == 0, goose.err.decode()
+        else:
+            goose.process.send_signal(signal.SIGKILL)
+            await goose.ends()
+        await gone(pids)
+
+
+@pytest.mark.parametrize(("command", "number"), [("lab", signal.SIGTERM), ("demo", signal.SIGKILL)])
+async def test_nothing_is_left_of_a_command_that_starts_jupyterlab(
+    jupyter_env: dict[str, str], tmp_path: Path, command: str, number: signal.Signals
+) -> None:
+    env = {**jupyter_env, "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"), "TMPDIR": str(tmp_path)}
+    async with spawned(env, command, "--no-browser", cwd=tmp_path) as started:
+        pids: list[int] = []
+        while not pids:
+            await started.line()
+            pids = descendants(started.process.pid)
+        started.process.send_signal(number)
+        await gone([started.process.pid, *pids])
