@@ -47,7 +47,8 @@ class _Suspect:
 class Disk:
     """The file of one notebook.  ``watch`` must run while it is open.
 
-    ``on_read`` hears of every reading; ``on_overwritten`` of the moment (``Rolling``) before another program's write.
+    ``on_read`` hears of every reading, ``on_saved`` of every save of the server's, ``on_overwritten`` of the moment
+    (``Rolling``) before another program's write.
     """
 
     def __init__(self, room: RoomProvider, host: Host, people: People) -> None:
@@ -60,6 +61,7 @@ class Disk:
         self.held: Held | None = None
         """What it held when it was last read; None: it was not read yet."""
         self.on_read: Callable[[Held], None] = lambda _held: None
+        self.on_saved: Callable[[], None] = lambda: None
         self.on_overwritten: Callable[[int], None] = lambda _moment: None
 
     def look(self) -> None:
@@ -88,6 +90,7 @@ class Disk:
         moment = self._room.replica.rolling.moment - 1
         if isinstance(change.state.get("hash"), str):
             self._suspect = None
+            self.on_saved()
             self.look()
         elif change.clients == LOADING:
             self.look()

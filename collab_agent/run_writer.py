@@ -36,6 +36,9 @@ class Room(Protocol):
     def write_soon(self, steps: Sequence[Step]) -> object:
         """Write without waiting for the echo."""
 
+    async def peace(self) -> None:
+        """Return when outputs may be written: they would end a save that is under way."""
+
     async def wait_joined(self) -> None:
         """Return when the room is joined."""
 
@@ -179,6 +182,7 @@ class RunWriter:
             await self._came.wait()
             self._came = anyio.Event()
             await anyio.sleep(self._flush_s)
+            await self._room.peace()
             self._flush_waiting()
             self._on_flush()
 

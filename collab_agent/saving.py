@@ -15,9 +15,9 @@ from typing import Any
 import anyio
 
 from .config import Limits
-from .errors import CollabAgentError, NotebookUnreadable, SaveFailed
+from .errors import CollabAgentError, NotebookNotFound, NotebookUnreadable, SaveFailed
 from .host import Host
-from .notebook.model import CellView, NotebookView
+from .notebook.model import CellView, NotebookView, OutputView
 from .notebook.steps import Step
 from .room.presence import AGENT_KEY, REVIEW_KEY
 from .room.provider import RoomProvider
@@ -26,6 +26,11 @@ from .room.replica import Replica
 AUTOSAVE_S = 1.0
 """How long after an own change the server is asked to save."""
 RETRY_S = 0.1
+HASH_S = 0.3
+"""How long after its answer to a request to save the hash of the written file may come."""
+HOLD_S = 0.5
+"""For so long at most a run's outputs wait for a save."""
+MOST_TRIES = 5
 MOST_MOMENTS = 200
 
 
@@ -38,6 +43,9 @@ class Saver:
         self._limits = limits
         self._moments: list[NotebookView] | None = None
         self._dirty = anyio.Event()
+        self._written = anyio.Event()
+        self._peace = anyio.Event()
+        self._peace.set()
         self.on_saving: Callable[[], Callable[[], None]] = lambda: _nothing
         """Called when a save is asked for; what it returns is called when the file was read and holds it."""
         self.on_asked: Callable[[], None] = _nothing
@@ -52,7 +60,8 @@ class Saver:
 
     async def save(self) -> None:
         """Have the file written, and read it back until it holds what the room holds; ``SaveFailed`` otherwise."""
-        self._moments = [self._room.replica.view]
+        first = self._room.replica.view
+        self._moments = [first]
         saved = self.on_saving()
         answer = ""
         try:
@@ -62,7 +71,8 @@ class Saver:
                     content = await self._read_back()
                     with_ids = self._room.replica.format_minor >= 5
                     # While a human types the file may hold any of the moments since the call.
-                    if any(same_notebook(view, content, with_ids=with_ids) for view in self._moments):
+                    same = any(same_notebook(view, content, with_ids=with_ids) for view in self._moments)
+                    if same and self._holds_outputs(first, content):
                         saved()
                         return
                     await anyio.sleep(RETRY_S)
@@ -74,9 +84,28 @@ class Saver:
             'Was the file moved or deleted? Look with query_notebook(query="server"), then save again.',
         )
 
+    def _holds_outputs(self, first: NotebookView, content: Mapping[str, Any]) -> bool:
+        """Whether a file with the same cells has the outputs, too, of those that have not changed since the call."""
+        now = self._room.replica.view.cells
+        if [cell.id for cell in now] != [cell.id for cell in first.cells] or not now:
+            return True
+        return all(
+            mine.running or mine.outputs_version != was.outputs_version or same_outputs(self._outputs(mine), theirs)
+            for mine, was, theirs in zip(now, first.cells, content["cells"], strict=False)
+        )
+
+    def _outputs(self, cell: CellView) -> Sequence[OutputView]:
+        return self._room.replica.outputs(cell.id)
+
     async def _read_back(self) -> Mapping[str, Any]:
         try:
             return await self._host.read_back()
+        except NotebookNotFound as exc:
+            raise SaveFailed(
+                "Not on disk: the notebook's file was moved or deleted by another program, and nothing was written in "
+                f"its place. The room still has all edits. {exc.message}",
+                "Ask the human where the file is; when it is back at its place, save again.",
+            ) from None
         except NotebookUnreadable:
             return {}  # the server empties the file before it writes, and may be writing at this very moment
 
@@ -85,9 +114,9 @@ class Saver:
         while True:
             await self._dirty.wait()
             await anyio.sleep(AUTOSAVE_S)
-            await self.save_quietly()
+            await self.save_quietly(MOST_TRIES)
 
-    async def save_quietly(self) -> None:
+    async def save_quietly(self, tries: int = 1) -> None:
         """Ask for a save if there is anything of ours to be saved; a failure is told when somebody asks."""
         if not self._dirty.is_set():
             return
@@ -95,8 +124,35 @@ class Saver:
         if not self._room.connected or not self._may_autosave():
             return
         with suppress(CollabAgentError):
-            await self._room.request_save()
-            self.on_asked()
+            for left in reversed(range(tries)):
+                if await self._asked_in_peace(HASH_S if left else 0.0) or not self._room.connected:
+                    break
+        self.on_asked()
+
+    async def _asked_in_peace(self, patience_s: float) -> bool:
+        """Ask for a save while we write no outputs; whether the server has written the file, or never will.
+
+        The server drops a save, and says "success", where somebody writes before it has collected the notebook.
+        """
+        written = self._written = anyio.Event()
+        self._peace = anyio.Event()
+        try:
+            if await self._room.request_save() == "failed":
+                return True
+            with anyio.move_on_after(patience_s):
+                await written.wait()
+        finally:
+            self._peace.set()
+        return written.is_set()
+
+    def wrote(self) -> None:
+        """The server has written the file, and put down its hash."""
+        self._written.set()
+
+    async def peace(self) -> None:
+        """Return when no save is under way that a write of ours would end, or it takes too long."""
+        with anyio.move_on_after(HOLD_S):
+            await self._peace.wait()
 
     def _may_autosave(self) -> bool:
         states = self._room.protocol.presence.others.values()
@@ -132,10 +188,21 @@ def _same(mine: CellView, theirs: Mapping[str, Any], with_ids: bool) -> bool:
     )
 
 
+def same_outputs(mine: Sequence[OutputView], theirs: Mapping[str, Any]) -> bool:
+    """Whether a cell that was read from disk has as many outputs, of the same kinds, and the streams' whole texts."""
+    there = theirs.get("outputs") or []
+    return [(each.kind, each.text) for each in mine] == [
+        (each.get("output_type"), _joined(each.get("text", ""))) for each in there
+    ]
+
+
 def source_of(cell: Mapping[str, Any]) -> str:
     """The text of a cell in nbformat's terms."""
-    source = cell.get("source", "")
-    return "".join(source) if isinstance(source, list) else str(source)
+    return _joined(cell.get("source", ""))
+
+
+def _joined(text: object) -> str:
+    return "".join(map(str, text)) if isinstance(text, list) else str(text)
 
 
 class RunRoom:
@@ -156,6 +223,10 @@ class RunRoom:
         self._before(steps)
         self._room.write_soon(steps)
         self._saver.changed(own=True)
+
+    async def peace(self) -> None:
+        """Return when outputs may be written: they would end a save that is under way."""
+        await self._saver.peace()
 
     async def wait_joined(self) -> None:
         """Return when the room is joined."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
 from collab_agent.config import Identity, Limits
-from collab_agent.errors import NotebookUnreadable, SaveFailed
+from collab_agent.errors import NotebookNotFound, NotebookUnreadable, SaveFailed
 from collab_agent.peer import NotebookPeer
 from collab_agent.testing import InProcessRoom
 from collab_agent.testing.host import RoomHost
@@ -41,3 +42,50 @@ async def test_a_file_that_stays_unreadable_is_not_said_to_be_saved() -> None:
         async with NotebookPeer.joined(host, "notebook.ipynb", Identity.named("Goose"), limits) as peer:
             with pytest.raises(SaveFailed):
                 await peer.save()
+
+
+class Older(RoomHost):
+    """A disk that has the cells, and not yet the last line of an output."""
+
+    def __init__(self, room: InProcessRoom, times: int) -> None:
+        super().__init__(room)
+        self.times = times
+
+    async def read_back(self) -> dict[str, Any]:
+        found = await super().read_back()
+        self.times -= 1
+        if self.times >= 0:
+            found["cells"][0]["outputs"][0]["text"] = "one\n"
+        return found
+
+
+async def test_a_file_without_the_last_line_of_an_output_is_not_said_to_hold_it() -> None:
+    async with InProcessRoom(["a = 1"]) as room:
+        host = Older(room, 2)
+        async with NotebookPeer.joined(host, "notebook.ipynb", Identity.named("Goose")) as peer:
+            output = {"output_type": "stream", "name": "stdout", "text": "one\ntwo\n"}
+            room.notebook.set_cell(0, room.notebook.get_cell(0) | {"outputs": [output]})
+            heard = anyio.Event()
+            peer.observe(lambda _event: heard.set())
+            with anyio.fail_after(5):
+                while not peer.outputs(peer.view.cells[0].id):
+                    await heard.wait()
+                    heard = anyio.Event()
+            await peer.save()
+            assert host.times == -1
+
+
+class Gone(RoomHost):
+    """A file that was moved away."""
+
+    async def read_back(self) -> dict[str, Any]:
+        raise NotebookNotFound("The server has no 'notebook.ipynb'.", "")
+
+
+async def test_a_file_that_is_gone_is_said_to_be_gone() -> None:
+    async with (
+        InProcessRoom(["a = 1"]) as room,
+        NotebookPeer.joined(Gone(room), "notebook.ipynb", Identity.named("Goose")) as peer,
+    ):
+        with pytest.raises(SaveFailed, match="Not on disk: the notebook's file was moved or deleted"):
+            await peer.save()
