@@ -71,6 +71,11 @@ def block(output: OutputView) -> Block:
     return Block(_labelled(f"{what} {kind}" if kind != "text/plain" else what, text))
 
 
+def fenced(lines: Iterable[str]) -> list[str]:
+    """Lines of a text that is not ours, each behind a bar: whatever it holds, it ends where the bars end."""
+    return [f"│{line}" for line in lines]
+
+
 def body(outputs: Iterable[OutputView]) -> list[str]:
     """The lines of all outputs of a cell, in order."""
     return [line for output in outputs for line in block(output).lines]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from collab_agent.notebook.budget import chosen, clip_lines, query, refs_of, shares
-from collab_agent.notebook.display import Block, Image, block, decode
+from collab_agent.notebook.display import Block, Image, block, decode, fenced
 from collab_agent.notebook.model import CellView, NotebookView, OutputSource
 from collab_agent.notebook.pattern import LinePattern, compile_pattern
 from collab_agent.notebook.plain import count, cut
@@ -119,9 +119,9 @@ def _section(
     end = 0
     for output in load(cell.id) if cell.type == "code" else ():
         whole = block(output)
-        lines: Sequence[str] = whole.lines
+        lines: Sequence[str] = [whole.lines[0], *fenced(whole.lines[1:])]
         if wish.matching:
-            lines = [line for line in lines[1:] if wish.matching.search(line)]
+            lines = fenced(line for line in whole.lines[1:] if wish.matching.search(line))
         skip = max(wish.offset - end, 0)
         stop = len(lines) if wish.limit is None else max(wish.offset + wish.limit - end, 0)
         wanted = lines[skip:stop]

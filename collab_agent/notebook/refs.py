@@ -242,4 +242,4 @@ def _quoted(ref: str) -> str:
 
 
 def _folded(name: str) -> str:
-    return " ".join(name.split()).casefold()
+    return " ".join(name.replace('"', " ").split()).casefold()

@@ -18,6 +18,7 @@ from typing import Any
 from ..config import Identity
 from ..errors import RemoteProtocolError
 from ..notebook.model import PeerView
+from ..notebook.names import person
 from .codec import Reader, var_bytes, var_uint
 from .positions import Range
 
@@ -201,8 +202,7 @@ def review_of(state: State) -> Review | None:
         frozenset(each for each in listed if isinstance(each, str)) if isinstance(listed, list) else frozenset[str]()
         for listed in (said.get(key) for key in ("open", "merged", "dropped"))
     )
-    name = str(said.get("name") or "somebody").encode("utf-8", "replace").decode()
-    return Review(name, open_, merged, dropped)
+    return Review(person(str(said.get("name") or "somebody")), open_, merged, dropped)
 
 
 def global_state(identity: Identity, documents: Iterable[str], current: str | None) -> dict[str, Any]:
@@ -225,10 +225,9 @@ def peer_view(client: int, state: State, find: CaretFinder, *, is_self: bool = F
     name = next((str(user[key]) for key in ("display_name", "name", "username") if user.get(key)), f"client {client}")
     primary = primary_cursor(state)
     cell, anchor, head = (None, None, None) if primary is None else find(primary)
-    name = name.encode("utf-8", "replace").decode()  # JSON can hold half of an emoji, a result cannot
     username = user.get("username")
     username = username if isinstance(username, str) else ""
-    return PeerView(client, name, bool(state.get(AGENT_KEY)), is_self, cell, anchor, head, username)
+    return PeerView(client, person(name), bool(state.get(AGENT_KEY)), is_self, cell, anchor, head, username)
 
 
 def primary_cursor(state: State) -> Mapping[str, Any] | None:

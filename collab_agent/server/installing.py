@@ -9,6 +9,7 @@ import anyio
 from ..errors import KernelError
 from ..kernel.introspection import language, python_call
 from ..kernel.packages import magic
+from ..notebook.display import fenced
 from ..notebook.plain import clean, cut
 from ..notebook.render import Rendered
 from . import reports
@@ -49,9 +50,10 @@ async def report(peer: NotebookPeer, run: Run, requirements: list[str], *, recor
         return Rendered(shown.text + (later if not run.over else ""))
     if value.get("status") != "ok":
         why = str(value.get("evalue", "")) if value.get("ename") == "InstallFailed" else str(value.get("ename"))
-        lines = [cut(line, _LINE_CHARS) for line in clean(why).splitlines()[:3]]
+        lines = fenced(cut(line, _LINE_CHARS) for line in clean(why).splitlines()[:3])
         return Rendered("\n".join([head, "not installed:", *lines]))
-    text = f"{head}\n{clean(str(value.get('data', {}).get('text/plain', '')))}"
+    told = clean(str(value.get("data", {}).get("text/plain", "")))
+    text = "\n".join([head, *fenced(told.splitlines())])
     if record:
         async with peer.lock:
             done = await peer.edit([{"op": "insert", "source": magic(requirements)}])

@@ -9,6 +9,7 @@ from ..kernel import introspection
 from ..kernel.client import KernelClient
 from ..kernel.introspection import Names, Variable
 from ..notebook.budget import clip_lines, query
+from ..notebook.display import fenced
 from ..notebook.pattern import compile_pattern
 from ..notebook.plain import clean, clip, count, cut, inline, size
 from ..peer import NotebookPeer
@@ -60,7 +61,8 @@ def line(variable: Variable) -> str:
     if variable.bytes is not None:
         parts.append(size(variable.bytes))
     preview = f": {inline(variable.preview, 400)}" if variable.preview else ""
-    return f"{inline(variable.name, _NAME_CHARS)}: {', '.join(parts)}{preview}"
+    name = variable.name if variable.name.isidentifier() else repr(variable.name)  # ``globals()["any thing"] = 1``
+    return f"{inline(name, _NAME_CHARS)}: {', '.join(parts)}{preview}"
 
 
 async def inspect(peer: NotebookPeer, name: str | None, budget: int) -> str:
@@ -73,7 +75,7 @@ async def inspect(peer: NotebookPeer, name: str | None, budget: int) -> str:
     if found is None:
         return _busy(runs)
     if found.text:
-        return clip(clean(found.text), budget, "the rest is in the kernel's own help")
+        return _fenced(found.text, budget)
     if not found.type:
         return (
             f"the kernel knows nothing of {inline(name, 80)!r}; attributes that only code could find were not computed"
@@ -83,9 +85,14 @@ async def inspect(peer: NotebookPeer, name: str | None, budget: int) -> str:
         lines = [line(found.variable) + _while(runs)]
     lines += [f"({note})" for note in (found.note, found.file) if note]
     lines += [f"signature: {inline(name, 80)}{found.signature}"] if found.signature else []
-    return clip(
-        clean("\n".join([*lines, found.doc or "no documentation"])), budget, "the rest is in the kernel's own help"
-    )
+    head = clip("\n".join(inline(line, 600) for line in lines), budget // 2, "the rest is in the kernel's own help")
+    return f"{head}\n{_fenced(found.doc, budget - len(head) - 1)}" if found.doc else f"{head}\nno documentation"
+
+
+def _fenced(text: str, budget: int) -> str:
+    """The kernel's own words, each line behind a bar."""
+    lines = fenced(clean(text).split("\n"))
+    return clip_lines(lines, budget, lambda _first, _n: "the rest is in the kernel's own help")
 
 
 def _who_runs(peer: NotebookPeer, client: KernelClient) -> str:

@@ -26,11 +26,14 @@ async def overview(api: JupyterApi, open_paths: Sequence[str], budget: int, patt
     head = [
         f"jupyter_server {await api.version()}, collaboration {await api.collaboration_version() or 'missing'}",
         "kernelspecs: "
-        + ", ".join(f"{spec.name} ({inline(spec.language, 20)})" for spec in specs.specs)
-        + f"; default {specs.default}",
-        f"open by you: {', '.join(open_paths) or 'none'}",
+        + ", ".join(f"{inline(spec.name, 60)} ({inline(spec.language, 20)})" for spec in specs.specs)
+        + f"; default {inline(specs.default, 60)}",
+        f"open by you: {', '.join(inline(path, 120) for path in open_paths) or 'none'}",
     ]
-    running = [f"  {inline(each.path, 120)}: {each.kernel.name}, {each.kernel.state}" for each in sessions]
+    running = [
+        f"  {inline(each.path, 120)}: {inline(each.kernel.name, 60)}, {inline(each.kernel.state, 20)}"
+        for each in sessions
+    ]
     notebooks = [f"  {inline(each.path, 200)}  {each.size:,} bytes" for each in files]
     if not listing.complete:
         notebooks.append("  … there are more")

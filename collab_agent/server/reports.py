@@ -9,7 +9,7 @@ from itertools import groupby
 
 from ..editing import Edited
 from ..notebook.budget import clip_lines, query, shares
-from ..notebook.display import Image, block, decode
+from ..notebook.display import Image, block, decode, fenced
 from ..notebook.model import OutputView
 from ..notebook.plain import count, inline
 from ..notebook.render import Rendered, diff
@@ -123,7 +123,7 @@ def _output_lines(run: Run, name: str | None, pictures: list[Image], most: int) 
     lines: list[str] = []
     for output in (*run.output_views(), *_value(run)):
         whole = block(output)
-        shown = list(whole.lines)
+        shown = [whole.lines[0], *fenced(whole.lines[1:])]
         if whole.picture is not None:
             title = shown[0].strip("[]")
             image = decode(*whole.picture, f"{title}, output of {name or run.id}") if len(pictures) < most else None

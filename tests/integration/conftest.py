@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -40,8 +41,8 @@ class Result:
 
     @property
     def body(self) -> str:
-        """The text without the closing line."""
-        return self.text.partition("\nsince your last call:")[0]
+        """The text without the closing line, and without the bars behind which the lines of outputs stand."""
+        return re.sub("^│", "", self.text.partition("\nsince your last call:")[0], flags=re.MULTILINE)
 
     @property
     def since(self) -> str:

@@ -336,7 +336,7 @@ async def test_inspect_gives_signature_and_documentation_and_runs_no_getter(
     await mcp_agent.run(cells="all")
 
     async def inspected(name: str) -> str:
-        return (await mcp_agent.query("inspect", pattern=name)).text
+        return (await mcp_agent.query("inspect", pattern=name)).body
 
     clean = (await inspected("clean")).splitlines()
     assert clean[0] == "clean: function"

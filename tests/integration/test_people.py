@@ -159,7 +159,7 @@ async def test_several_humans_are_listed_where_human_could_be_any_of_them(
         await mcp_agent.hears(lambda: sum(peer.cell_id is not None for peer in mcp_agent.peer().peers) == 3)
         names = [short(mcp_agent, index) for index in range(3)]
         error = await mcp_agent.refused("query_notebook", query="cells", cells=["@human"])
-        for line in (f"@Ada in #1 {names[0]}", f"@Ann: 😀 @home in #2 {names[1]}", f"@Ada in #3 {names[2]}"):
+        for line in (f"@Ada in #1 {names[0]}", f'@"Ann: 😀 @home" in #2 {names[1]}', f"@Ada in #3 {names[2]}"):
             assert line in error.text
         found = await mcp_agent.query("cells", cells=["@Ann: 😀 @home"])
         assert found.body.startswith(f"#2 {names[1]}")
@@ -168,7 +168,7 @@ async def test_several_humans_are_listed_where_human_could_be_any_of_them(
         assert sorted(await people(mcp_agent)) == sorted(
             [
                 f"Ada: in {names[0]}, line 1, column 2",
-                f"Ann: 😀 @home: in {names[1]}, line 1, column 2",
+                f'"Ann: 😀 @home": in {names[1]}, line 1, column 2',
                 f"Ada: in {names[2]}, line 1, column 2",
                 "Claude (says it is an agent): in no cell",
             ]

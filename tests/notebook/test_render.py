@@ -195,15 +195,15 @@ def test_outputs_come_in_full_with_pictures_apart() -> None:
     assert found.text.split("\n") == [
         "#2 a1f9 code [12]",
         "[stdout]",
-        "read 344 rows",
+        "│read 344 rows",
         "[image/png, 640x480, 30 B: image 1]",
-        "<Figure size 640x480 with 1 Axes>",
+        "│<Figure size 640x480 with 1 Axes>",
         "",
         "#3 b2c3 code [13]",
         "[error ZeroDivisionError: division by zero, 3 lines]",
-        "---------",
-        "----> 1 1 / 0",
-        "ZeroDivisionError: division by zero",
+        "│---------",
+        "│----> 1 1 / 0",
+        "│ZeroDivisionError: division by zero",
         "",
         "#4 c4d5 code [*]",
         "no output yet, the cell is running",
@@ -243,19 +243,19 @@ def test_a_long_traceback_keeps_rather_its_end() -> None:
 
 def test_progress_bars_are_folded_and_colours_are_gone() -> None:
     bar = "".join(f"\r\x1b[32m{n:3}%\x1b[0m" for n in range(101)) + "\ndone\n"
-    assert one(stream(bar)).endswith("[stdout, 2 lines]\n100%\ndone")
+    assert one(stream(bar)).endswith("[stdout, 2 lines]\n│100%\n│done")
 
 
 def test_offset_limit_and_pattern_page_through_lines() -> None:
     text = one(stream("\n".join("abcdef")), offset=2, limit=2)
     assert text.split("\n")[1:] == [
-        "b",
-        "c",
+        "│b",
+        "│c",
         '… 3 more lines; query_notebook(query="outputs", cells=["a1f9"], offset=4)',
     ]
     found = outputs(VIEW, ["a1f9c3d4", "b2c3d4e5"], LOAD, Seen(), pattern="^read")
     assert found.text.split("\n")[1:] == [
-        "read 344 rows",
+        "│read 344 rows",
         "",
         "#3 b2c3 code [13]",
         "no line of output matches",
@@ -286,7 +286,7 @@ def test_a_picture_that_is_no_base64_is_said_to_be_unreadable() -> None:
 def test_text_plain_is_taken_where_it_is_good_and_html_where_it_is_not() -> None:
     table = "<table><tr><th></th><th>x</th></tr><tr><td>a<td>1.5<tr><td>b</td><td>22.5</td></tr></table>"
     assert "from plain" in one(display(text__html=table, text__plain="from plain"))
-    aligned = "      x\na   1.5\nb  22.5"
+    aligned = "│      x\n│a   1.5\n│b  22.5"
     assert aligned in one(display(text__html=table, text__plain="<Styler at 0x7f>"))
     assert aligned in one(display(text__html=table, text__plain="  x \\\n0 1\n  y\n0 2"))
 

@@ -188,4 +188,4 @@ def test_whatever_a_peer_says_of_itself_is_shown(state: dict[str, Any]) -> None:
 def test_half_an_emoji_in_a_name_can_still_be_sent_on() -> None:
     (entry,) = decode(encode([(ADA, 1, {"user": {"name": "\ud83d"}})]))
     assert entry[2] is not None
-    assert peer_view(ADA, entry[2], nowhere).name == "?"
+    assert peer_view(ADA, entry[2], nowhere).name == '"\ufffd"'
