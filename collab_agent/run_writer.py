@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import anyio
 
-from .errors import RoomClosed
+from .errors import RoomClosed, SyncTimeout
 from .notebook.outputs import Append, Op, Outputs, display_id
 from .notebook.payload import NextInput, place
 from .notebook.plain import clean, clip
@@ -35,6 +35,9 @@ class Room(Protocol):
 
     def write_soon(self, steps: Sequence[Step]) -> object:
         """Write without waiting for the echo."""
+
+    async def write(self, steps: Sequence[Step]) -> None:
+        """Write, and return when the room has it; ``RoomClosed``, ``SyncTimeout``."""
 
     async def peace(self) -> None:
         """Return when outputs may be written: they would end a save that is under way."""
@@ -134,13 +137,14 @@ class RunWriter:
         """Write what is left, the count and ``idle`` in one transaction, as soon as the room is there."""
         if run.cell is not None and not run.taken_over:
             with anyio.move_on_after(30):
-                while not self._write_end(run):
+                while not await self._write_end(run):
                     await self._room.wait_joined()
         self._flush_waiting()  # what it updated in other cells is there with its end, too
         if proposed is not None:
             self._propose(run, proposed)
 
-    def _write_end(self, run: Run) -> bool:
+    async def _write_end(self, run: Run) -> bool:
+        """Write what is left and the end of a run; whether the room has it."""
         assert run.cell is not None
         try:
             replica = self._room.replica
@@ -150,11 +154,14 @@ class RunWriter:
                 return True
             if cell.source != run.source:
                 run.notes.append("the cell's text was changed while it ran; this is the result of the earlier text")
-            self._room.write_soon([*self._output_steps(run), EndRun(run.cell, run.count)])
-            self._note_version(run)
-        except RoomClosed:
+            steps = [*self._output_steps(run), EndRun(run.cell, run.count)]
+            if not run.taken_over:
+                await self._room.write(steps)
+                self._note_version(run)
+        except (RoomClosed, SyncTimeout):
             return False
-        return True
+        cell = self._room.replica.cell(run.cell) if self._room.connected else None
+        return cell is None or not cell.running or run.taken_over  # who moved it meanwhile has moved one that ran
 
     def _propose(self, run: Run, proposed: NextInput) -> None:
         """Write the code that the kernel proposes, or show it where there is no place for it."""
