@@ -206,7 +206,7 @@ class _Fixed:
 
 MOST_DEPTH = 100
 """So deep may a JSON value be nested in an output; Python's own parsers fail at some 1000."""
-_JSON_TYPE = re.compile(r"application/(.*\+)?json")
+_JSON_TYPE = re.compile(r"application/(.*[+.])?json")  # Altair 6 writes ".json"
 _TOKEN = re.compile(r"[^\n\r\b]+|[\n\r\b]")
 
 
