@@ -61,6 +61,8 @@ class Agent:
         """What the MCP client calls itself; the display name where the settings name none."""
         self.ending = False
         """Whether this process is about to end: a call that is cancelled now was not cancelled by its caller."""
+        self.unsaved: list[str] = []
+        """What of its work in notebooks that it has left is not known to be on disk, a clause for each."""
         self._find_server = find_server
         self._tasks = tasks
         self._stack = stack
@@ -292,6 +294,8 @@ class Agent:
         await opened.close()
         if opened in self._open:
             self._open.remove(opened)
+        if calls := opened.what.journal.unsaved():
+            self.unsaved.append(f"{opened.what.path} ({calls} of the agent's calls)")
 
 
 class _Started:

@@ -110,6 +110,10 @@ class Journal:
         while len(self._pending) > MOST_RECORDS or size > MOST_BYTES:
             size -= self._pending.pop(0).record.size
 
+    def unsaved(self) -> int:
+        """How many calls of ours the room has that are not known to be on disk."""
+        return len(self._pending)
+
     def withdraw(self, record: CallRecord) -> None:
         """The room has not confirmed this call: it was answered so, and is not put back."""
         self._pending = [each for each in self._pending if each.record is not record]

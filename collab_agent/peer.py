@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     from .kernel.observer import ForeignRun
 
 LEAVE_S = 1.0
-INTERRUPT_S = 0.6
-"""How long the end waits for what an interrupted run says last."""
+INTERRUPT_S = 0.6  # for what an interrupted run says last
 
 
 class NotebookPeer:
@@ -162,7 +161,7 @@ class NotebookPeer:
                 self.news.end()
                 self._room.vanish()
                 with anyio.move_on_after(LEAVE_S, shield=True):
-                    await self._saver.save_quietly()
+                    await self._saver.save_at_last(self.journal.unsaved())
                 self._room_scope.cancel()
 
     async def stop_runs(self) -> None:

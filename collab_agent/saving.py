@@ -154,6 +154,17 @@ class Saver:
         with anyio.move_on_after(HOLD_S):
             await self._peace.wait()
 
+    async def save_at_last(self, calls: int) -> None:
+        """Have what is ours saved and read back, where that is nobody's decision but ours; a failure is told later.
+
+        ``calls``: how many of ours are not known to be on disk.
+        """
+        if not self._dirty.is_set() and not calls:
+            return
+        with suppress(CollabAgentError):
+            if self._room.connected and self._may_autosave():
+                await self.save()
+
     def _may_autosave(self) -> bool:
         states = self._room.protocol.presence.others.values()
         humans = [state for state in states if AGENT_KEY not in state and REVIEW_KEY not in state]

@@ -58,6 +58,7 @@ async def serve_stdio(settings: Settings, find_server: FindServer, log: AuditLog
                 with serving:
                     await _serve(served, stdin)
                 begin_to_end()
+            _tell(served)
             tasks.cancel_scope.cancel()
 
 
@@ -71,10 +72,17 @@ def _end_in(seconds: float, served: Agent) -> None:
     """End this process then, whatever hangs; runs in a thread.  A JupyterLab of ours ends by its leash."""
     time.sleep(seconds)
     left = list(served.open_paths)
+    served.unsaved += [f"{path} (the server did not answer in time)" for path in left]
     if left:
-        said = f"collab-agent: the server did not answer in time. Not known to be on disk: {', '.join(left)}\n"
-        os.write(2, served.scrub(said).encode("utf-8", "replace"))
+        _tell(served)
     os._exit(1 if left else 0)
+
+
+def _tell(served: Agent) -> None:
+    """Say on stderr what may be missing in files; past all buffers and locks, for it may be the last word."""
+    if served.unsaved:
+        said = f"collab-agent: not known to be on disk: {'; '.join(served.unsaved)}\n"
+        os.write(2, served.scrub(said).encode("utf-8", "replace"))
 
 
 def _claim_stdin() -> int:

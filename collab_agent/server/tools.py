@@ -117,8 +117,11 @@ class Tools:
             await peer.save()
             return Rendered(f"saved: {peer.path} on disk holds what the room holds (read back)")
         if action == "leave":
-            self._part_from(self._peer(arguments))
-            return Rendered(f"left {await self._agent.leave(path)}; its kernel goes on")
+            self._part_from(peer := self._peer(arguments))
+            left = f"left {await self._agent.leave(path)}; its kernel goes on"
+            calls = peer.journal.unsaved()
+            unsaved = f"\nthe room holds what {calls} of your calls wrote, but it is not known to be on disk yet: "
+            return Rendered(left + (unsaved + "the human has autosave off, or the file is gone" if calls else ""))
         if path is None:
             if not self._agent.open_paths:
                 raise InvalidEdit("setup_notebook needs notebook_path. Nothing was opened.", 'E.g. "analysis.ipynb".')

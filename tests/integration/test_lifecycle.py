@@ -14,6 +14,7 @@ import pytest
 
 from collab_agent.config import Server
 from collab_agent.testing import Human
+from tests.faults.wire import wire_to
 from tests.jupyter.test_leash import descendants, gone
 
 from .conftest import DEADLINE_S, Notebook, Rest, agents_seen
@@ -89,6 +90,38 @@ async def test_its_run_is_interrupted_if_that_is_wanted(
         await ada.wait_for(lambda: ada.notebook.ycells[0]["execution_state"] == "idle")
         assert ada.notebook.ycells[0]["outputs"][1]["ename"] == "KeyboardInterrupt"
         assert await kernel_state(page, path) == "idle"
+
+
+async def test_what_is_not_on_disk_is_told(jupyter: Server, environment: dict[str, str], notebook: Notebook) -> None:
+    """Ada has autosave off: that her file is written is for her to decide."""
+    path = await notebook(["a"])
+    async with Human.join_server(jupyter, path, autosave=False) as ada, spawned(environment) as goose:
+        await goose.start()
+        await goose.call("setup_notebook", notebook_path=path)
+        await ada.wait_for(lambda: len(agents_seen(ada)) == 1, DEADLINE_S)
+        await goose.call("modify_notebook_cells", edits=[{"op": "insert", "source": "b"}])
+        left = await goose.call("setup_notebook", action="leave")
+        assert "what 1 of your calls wrote, but it is not known to be on disk" in left
+        await goose.call("setup_notebook", notebook_path=path)
+        await goose.call("modify_notebook_cells", edits=[{"op": "insert", "source": "c"}])
+        assert await end(goose, "EOF") == 0
+        assert goose.err.decode() == f"collab-agent: not known to be on disk: {path} (1 of the agent's calls)\n"
+        assert on_disk(jupyter, path) == ["a"]
+
+
+@pytest.mark.parametrize("how", ["EOF", "SIGTERM"])
+async def test_a_server_that_is_silent_holds_up_no_end(
+    jupyter: Server, environment: dict[str, str], notebook: Notebook, how: str
+) -> None:
+    """The wire is open and passes nothing until the process is gone: only its own clock can end it."""
+    path = await notebook(["a"])
+    async with wire_to(jupyter) as wire, spawned({**environment, "JUPYTER_URL": wire.server.url}) as goose:
+        await goose.start()
+        await goose.call("setup_notebook", notebook_path=path)
+        await goose.call("modify_notebook_cells", edits=[{"op": "insert", "source": "b"}])
+        wire.stall()
+        assert await end(goose, how) == 1
+        assert goose.err.decode().startswith(f"collab-agent: not known to be on disk: {path} (")
 
 
 CLIENT = """
