@@ -51,6 +51,11 @@ class Run:
     told_silence: bool = False
     """Whether a caller was told that nothing is heard of it."""
 
+    def note(self, text: str) -> None:
+        """Say this of it, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
     @property
     def over(self) -> bool:
         """Whether it has ended, one way or another."""

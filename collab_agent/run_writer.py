@@ -150,17 +150,17 @@ class RunWriter:
             replica = self._room.replica
             cell = replica.cell(run.cell)
             if cell is None:
-                run.notes.append("the cell was deleted while it ran; its outputs are in this answer only")
+                run.note("the cell was deleted while it ran; its outputs are in this answer only")
                 return True
             if cell.source != run.source:
-                run.notes.append("the cell's text was changed while it ran; this is the result of the earlier text")
+                run.note("the cell's text was changed while it ran; this is the result of the earlier text")
             steps = [*self._output_steps(run), EndRun(run.cell, run.count)]
             if not run.taken_over:
                 await self._room.write(steps)
                 self._note_version(run)
+            cell = self._room.replica.cell(run.cell)
         except (RoomClosed, SyncTimeout):
             return False
-        cell = self._room.replica.cell(run.cell) if self._room.connected else None
         return cell is None or not cell.running or run.taken_over  # who moved it meanwhile has moved one that ran
 
     def _propose(self, run: Run, proposed: NextInput) -> None:

@@ -235,6 +235,12 @@ class RunRoom:
         self._room.write_soon(steps)
         self._saver.changed(own=True)
 
+    async def write(self, steps: Sequence[Step]) -> None:
+        """Write, and return when the room has it; ``RoomClosed``, ``SyncTimeout``."""
+        self._before(steps)
+        self._saver.changed(own=True)
+        await self._room.write(lambda _replica: steps)
+
     async def peace(self) -> None:
         """Return when outputs may be written: they would end a save that is under way."""
         await self._saver.peace()
