@@ -124,8 +124,13 @@ class ChangeLog:
         """Take in somebody else's update, which has been merged."""
         for cell_id, was in {**update.before, **update.deleted}.items():
             now, began = self._live(cell_id), cell_id in update.began
+            rebuilt = cell_id in update.deleted and now is not None and not now.running
+            if rebuilt:  # a cell that is built anew comes without its mark; its code goes on
+                was = _unmarked(was)
             kinds = _kinds(was, now, moved=cell_id in update.moved, ran=began)
             segment = self._open.setdefault(cell_id, _Segment(was))
+            if rebuilt:
+                segment.before = _unmarked(segment.before)
             if now is None:
                 if segment.before is None:  # it came and went
                     del self._open[cell_id]
@@ -209,6 +214,10 @@ def _ran(before: CellView | None, after: CellView | None) -> bool:
     if before is None or after is None:
         return False
     return after.running != before.running or after.execution_count not in (None, before.execution_count)
+
+
+def _unmarked(cell: CellView | None) -> CellView | None:
+    return None if cell is None else replace(cell, running=False)
 
 
 def _joined(one: _Parts, other: _Parts) -> _Parts:

@@ -77,6 +77,16 @@ def test_many_keystrokes_are_one_edit() -> None:
     assert page.told() == "Ada edited a (+1 -1 lines)"
 
 
+def test_a_running_cell_that_is_moved_has_not_stopped() -> None:
+    page = Page(A)
+    page.ours(replace(A, running=True))
+    page.theirs(A, moved=True)
+    assert page.told() == "Ada moved a"
+    page.ours(replace(A, running=True))
+    page.ours(replace(A, execution_count=3))
+    assert page.told() == ""
+
+
 def test_what_is_typed_and_taken_back_is_nothing() -> None:
     page = Page(A)
     page.theirs(replace(A, source="12"))
