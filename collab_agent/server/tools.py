@@ -31,6 +31,8 @@ LEAST_CHARS = 150
 """What a notebook needs of them: it is told next time if there is less."""
 MOST_CHARS = 40_000
 """At most so much where the call names a ``limit``."""
+SEE_END_S = 0.6
+"""How long a cancelled call waits for what the run that it interrupted says last."""
 PEOPLE_S = 18.0
 """An idle page announces itself only so often: y-protocols looks every 3 s whether 15 s have passed."""
 
@@ -331,7 +333,9 @@ class Tools:
                 raise  # what becomes of runs then is the agent's to decide
             with anyio.move_on_after(5, shield=True):
                 if any(run is peer.runs.current for run in started):
-                    await peer.runs.interrupt("the call was cancelled")
+                    current, _ = await peer.runs.interrupt("the call was cancelled")
+                    ended = [] if current is None else [current]
+                    await peer.runs.wait(ended, SEE_END_S, even_for_input=True)  # so that the page shows how
                 else:
                     peer.runs.drop(started, "not run: the call was cancelled")
             raise

@@ -92,6 +92,25 @@ async def test_its_run_is_interrupted_if_that_is_wanted(
         assert await kernel_state(page, path) == "idle"
 
 
+@pytest.mark.parametrize("goodbye", ["EOF", "EOF and SIGTERM", "SIGTERM"])
+async def test_a_call_that_was_cancelled_right_before_the_end_interrupts_its_run(
+    jupyter: Server, environment: dict[str, str], own_notebook: Notebook, page: Rest, goodbye: str
+) -> None:
+    """Goose's Ctrl-C: it cancels, closes its end and sends SIGTERM within a millisecond."""
+    path = await own_notebook([ENDLESS])
+    async with Human.join_server(jupyter, path) as ada, spawned(environment) as goose:
+        await running(goose, ada, path, amid_a_call=True)
+        await goose.say({"method": "notifications/cancelled", "params": {"requestId": 99, "reason": "Ctrl-C"}})
+        if "EOF" in goodbye:
+            await goose.hang_up()
+        if "SIGTERM" in goodbye:
+            goose.process.send_signal(signal.SIGTERM)
+        assert await goose.ends() == 0, goose.err.decode()
+        await ada.wait_for(lambda: ada.notebook.ycells[0]["execution_state"] == "idle")
+        assert ada.notebook.ycells[0]["outputs"][1]["ename"] == "KeyboardInterrupt"
+        assert await kernel_state(page, path) == "idle"
+
+
 async def test_what_is_not_on_disk_is_told(jupyter: Server, environment: dict[str, str], notebook: Notebook) -> None:
     """Ada has autosave off: that her file is written is for her to decide."""
     path = await notebook(["a"])
