@@ -1,6 +1,6 @@
 """The real Goose, headless, with a scripted model, in a notebook that a human has open.
 
-Goose itself is downloaded from npm (``npm ci`` in this folder).
+Goose itself comes from npm: 300 MB, which Debian does not have.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from playwright.async_api import expect
 
 from collab_agent.config import Server
 from collab_agent.testing import Human
+from tests import npm
 from tests.browser.conftest import LabPage
 from tests.integration.conftest import mcp_agent_on
 
@@ -82,6 +83,7 @@ async def goose(steps: Sequence[Step], env: dict[str, str], folder: Path, *optio
 @pytest.fixture
 def goose_env(jupyter: Server, jupyter_env: dict[str, str]) -> dict[str, str]:
     """The environment of a user whose JupyterLab runs on this machine."""
+    npm.install(Path(__file__).parent)
     here = f"{Path(sys.executable).parent}{os.pathsep}{jupyter_env['PATH']}"  # where the command collab-agent is
     return jupyter_env | {"JUPYTER_URL": jupyter.url, "JUPYTER_TOKEN": jupyter.token, "PATH": here}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import uuid
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from collab_agent.config import Server
 from collab_agent.kernel.client import KernelClient
+from tests import npm
 
 from .conftest import DEADLINE_S, McpAgent, Rest
 
@@ -45,11 +45,7 @@ def r(jupyter: Server) -> str:
 @pytest.fixture
 def typescript(jupyter: Server, jupyter_env: dict[str, str]) -> str:
     """A new path for a notebook in TypeScript; installs the kernel."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.fail("node and npm are needed for a TypeScript kernel: apt-get install nodejs npm")
-    if not (TSLAB / "node_modules" / "tslab").is_dir():
-        subprocess.run([npm, "ci"], cwd=TSLAB, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    node = npm.install(TSLAB)
     spec = Path(jupyter_env["JUPYTER_PATH"]) / "kernels" / "tslab"
     spec.mkdir(parents=True, exist_ok=True)
     program = str(TSLAB / "node_modules" / "tslab" / "bin" / "tslab")

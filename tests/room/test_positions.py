@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from collab_agent.notebook.steps import DeleteCell, InsertCell, SpliceSource
 from collab_agent.room.positions import Range, at_character, character_of, end_of, start_of, text_id
 from collab_agent.room.presence import decode, encode, room_state
 from collab_agent.room.replica import Replica
+from tests import npm
 
 YJS = Path(__file__).parents[1] / "yjs"
 ANSWER_S = 60
@@ -56,15 +56,7 @@ class Yjs:
 
 @pytest.fixture(scope="module")
 def yjs() -> Iterator[Yjs]:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.fail("node and npm are needed to judge positions by real Yjs: apt-get install nodejs npm")
-    if not (YJS / "node_modules" / "yjs").is_dir():
-        installed = subprocess.run(
-            [npm, "ci"], cwd=YJS, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-        if installed.returncode:
-            pytest.fail(f"npm ci in {YJS} failed:\n{installed.stderr}")
+    node = npm.install(YJS)
     with subprocess.Popen(
         [node, "resolve.mjs"], cwd=YJS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     ) as process:
