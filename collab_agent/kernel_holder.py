@@ -45,6 +45,8 @@ class KernelHolder:
         self._done = anyio.Event()
         self._lost = ""
         self._restarting = False
+        self._deaths = 0
+        self._asked: float | None = None
         self._lock = anyio.Lock()
 
     @property
@@ -121,22 +123,22 @@ class KernelHolder:
         limits = self._limits
         while True:
             await runs.wait_busy()
-            asked: float | None = None
+            self._asked = None
             while runs.busy:
                 client, now = self._client, anyio.current_time()
                 if (
                     client is None
                     or client.gone is not None
                     or now - client.heard < limits.kernel_quiet_s
-                    or (asked is not None and client.heard > asked)
+                    or (self._asked is not None and client.heard > self._asked)
                 ):
-                    asked = None
+                    self._asked = None
                     self._tell("")
-                elif asked is None:
-                    asked = now
+                elif self._asked is None:
+                    self._asked = now
                     client.ask_for_life()
-                elif now - asked >= limits.kernel_alive_s:
-                    self._tell(_silence(client, now - asked))
+                elif now - self._asked >= limits.kernel_alive_s:
+                    self._tell(_silence(client, now - self._asked))
                 await anyio.sleep(limits.kernel_watch_s)
             self._tell("")
 
@@ -155,11 +157,16 @@ class KernelHolder:
         """Restart the kernel: that nobody else's code runs must have been checked."""
         if self._id is None:
             raise KernelError("There is no kernel to restart.")
+        client, deaths = self._client, self._deaths
         self._restarting = True
         try:
             await self._host.restart(self._id)
+            if client is not None and self._deaths == deaths:
+                client.was_restarted()
         finally:
             self._restarting = False
+        self._asked = None
+        self._tell("")
 
     def take_notice(self) -> str:
         """Why the kernel's variables are gone; each notice is given once."""
@@ -168,6 +175,7 @@ class KernelHolder:
 
     def _on_life(self, event: Any) -> None:
         reason = getattr(event, "reason", None)
+        self._deaths += bool(reason)
         if reason and not self._restarting:
             self._lost = f"the kernel {reason}: all variables are gone"
 

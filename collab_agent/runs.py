@@ -341,7 +341,12 @@ class RunQueue:
             run.notes.append("what it printed in an Output widget stands in the widget, and last in this answer")
         await self._writer.finish(run, proposed)
         if state == "died":
-            run.notes.append(f"the kernel {execution.reason or 'went away'}: its variables are gone")
+            left = (
+                "how it ended is not known; its variables are there: look at them before you run it again"
+                if execution.end_lost
+                else "its variables are gone"
+            )
+            run.notes.append(f"the kernel {execution.reason or 'went away'}: {left}")
         self._end(run, state)
 
     # Bookkeeping.

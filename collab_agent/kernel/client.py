@@ -31,11 +31,9 @@ from .channel import Link
 from .dispatch import Dispatcher, Marker, OnMessage, call, died
 from .execution import ConnectionGap, Execution, KernelGone
 from .messages import MessageFactory
-from .observer import Event, ForeignRun, ForeignRunEnded, ForeignRunStarted, KernelBack, Observer, is_rate_limit_notice
+from .observer import Event, ForeignRun, ForeignRunEnded, ForeignRunStarted, KernelBack, Observer
 from .routes import Route, RouteName, Routes
 from .wire import Channel, Message, decode
-
-__all__ = ["ForeignListener", "KernelClient", "LifeListener", "OnMessage", "is_rate_limit_notice"]
 
 _log = logging.getLogger(__name__)
 
@@ -83,8 +81,7 @@ class KernelClient:
     ) -> AsyncIterator[KernelClient]:
         """A connected client; leaving closes it.  Errors as ``channel.open_connection``.
 
-        ``reconnect_delays``: seconds before each attempt to reopen a cut socket; after the last the kernel counts as
-        gone.
+        ``reconnect_delays``: seconds before each attempt to reopen a cut socket; then the kernel counts as gone.
         """
         messages = await MessageFactory.create(username)
         link = Link(server, kernel_id, messages, reconnect_delays, limits)
@@ -142,6 +139,10 @@ class KernelClient:
         """Ask for a sign of life; ``heard`` tells whether one has come."""
         self._routes.ask_for_life()
 
+    def was_restarted(self) -> None:
+        """It was, and has said nothing: a process that was stopped is killed without a word."""
+        self._announce(self._observer.gone("was restarted"))
+
     @property
     def answers_while_busy(self) -> bool:
         """Whether silence means that something is wrong: nothing has come at all, or it is known to be ipykernel."""
@@ -149,7 +150,7 @@ class KernelClient:
 
     @property
     def foreign_busy(self) -> ForeignRun | None:
-        """Somebody else's run that is in progress, if any: the one that began first."""
+        """Somebody else's run that is in progress: the one that began first."""
         if self._observer.foreign is None and self._marker is not None and not self._dispatcher.pending:
             return ForeignRun("", None, None, self._marker.sent)
         return self._observer.foreign
@@ -160,11 +161,7 @@ class KernelClient:
         return anyio.current_time()
 
     async def wait_idle(self, quiet_s: float = 0.05) -> None:
-        """Return when no foreign run is in progress.
-
-        A page that runs many cells leaves milliseconds between them: after a wait, the kernel must have been free of
-        foreign runs for ``quiet_s`` seconds.
-        """
+        """Return when no foreign run has been in progress for ``quiet_s``: pages leave milliseconds between cells."""
         while self._is_foreign_busy():
             await self._changed.wait()
             with anyio.move_on_after(quiet_s):
@@ -195,7 +192,8 @@ class KernelClient:
     def send(self, channel: Channel, msg_type: str, content: Mapping[str, Any]) -> None:
         """Send a message that has no reply.  ``KernelDied``: there is no kernel."""
         self._check()
-        self._routes.active.send(self._routes.active.messages.request(channel, msg_type, content)[1])
+        route = self._routes.active
+        route.send(route.messages.request(channel, msg_type, content)[1])
 
     def send_execute(
         self,

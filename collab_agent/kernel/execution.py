@@ -94,6 +94,8 @@ class Execution:
     prompt: Prompt | None = None
     reason: str = ""
     """Why it died; completes the sentence "the kernel …"."""
+    end_lost: bool = False
+    """Whether only its end was lost: the kernel, and its variables, are still there."""
 
     @property
     def over(self) -> bool:
@@ -117,6 +119,7 @@ class Execution:
         if self.idle or self.error_name:
             self._end("error" if self.error_name else "ok", now)
         else:
+            self.end_lost = True
             self._end("died", now, "lost it, or ended it while the connection was away")
 
     def answered(self) -> None:

@@ -38,6 +38,7 @@ class MortalLab:
         self._port = free_port()
         self._token = secrets.token_hex(16)
         self._env = {**env, "JUPYTER_TOKEN": self._token}
+        self.runtime_dir = Path(env["JUPYTER_RUNTIME_DIR"])
         self._log = log
         self._process: Process | None = None
         self.server = Server(f"http://127.0.0.1:{self._port}/", self._token, str(root))

@@ -12,7 +12,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,13 +180,25 @@ class Scene:
             on_disk = self.lab.on_disk(self.path)
             assert [(cell["id"], cell["source"]) for cell in on_disk] == list(zip(ids, sources, strict=True))
             # What waits for something that never came would leave one replica behind the others.
-            for doc in (ada.notebook.ydoc, fresh.notebook.ydoc):
-                assert _clocks(doc.get_state()) == _clocks(agent.peer()._room.replica.state_vector())
+            await self._all_have_all(fresh)
         assert len(set(ids)) == len(ids), ids
         everything = "\n".join(sources)
         assert [mark for mark, times in Counter(ada.source(0)).items() if times > 1 and ord(mark) >= 0x4E00] == []
         assert {text: everything.count(text) for text in self.confirmed} == dict.fromkeys(self.confirmed, 1)
         assert all(everything.count(text) <= 1 for text in self.unsure)
+
+    async def _all_have_all(self, fresh: Human) -> None:
+        """Wait until all replicas have the same clocks: the server notes down the save in the document, too."""
+
+        def clocks() -> list[Mapping[int, int]]:
+            docs = [human.notebook.ydoc.get_state() for human in (self.ada, fresh)]
+            return [_clocks(vector) for vector in (*docs, self.agent.peer()._room.replica.state_vector())]
+
+        with anyio.fail_after(BOUND_S):
+            while True:
+                if all(each == clocks()[0] for each in clocks()):
+                    return
+                await anyio.sleep(AGAIN_S)
 
 
 def _same(agent: McpAgent, ada: Human) -> bool:
@@ -303,8 +315,11 @@ FAULTS: Mapping[str, Fault] = {
 
 
 @asynccontextmanager
-async def scene_on(lab: MortalLab, jitter_s: float = 0.0) -> AsyncIterator[Scene]:
-    """A notebook with a kernel, a human who is there and types, and an agent that has not opened it yet."""
+async def scene_on(lab: MortalLab, *, direct: bool = False) -> AsyncIterator[Scene]:
+    """A notebook with a kernel, a human who is there and types, and an agent that has not opened it yet.
+
+    ``direct``: the agent may reach the kernel by ZMQ, past the wire.
+    """
     path = lab.notebook([HERS, SLOW, "x = 1"])
     headers = {"Authorization": f"token {lab.server.token}"}
     before = asyncio.all_tasks()
@@ -315,7 +330,8 @@ async def scene_on(lab: MortalLab, jitter_s: float = 0.0) -> AsyncIterator[Scene
     ):
         rest = Rest(client)
         session = await rest.open_session(path)
-        async with mcp_agent_on(wire.server, limits=BRISK) as agent:
+        server = replace(wire.server, runtime_dir=lab.runtime_dir if direct else None)
+        async with mcp_agent_on(server, limits=BRISK) as agent:
             scene = Scene(lab, wire, agent, ada, rest, path, session["id"], session["kernel"]["id"])
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(scene.type_throughout)

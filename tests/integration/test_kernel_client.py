@@ -17,9 +17,9 @@ import pytest
 
 from collab_agent.config import Server
 from collab_agent.errors import KernelDied, KernelError, NoKernel, Unauthorized, Unreachable
-from collab_agent.kernel.client import KernelClient, is_rate_limit_notice
+from collab_agent.kernel.client import KernelClient
 from collab_agent.kernel.execution import ConnectionGap, Execution, KernelGone, Received
-from collab_agent.kernel.observer import ForeignRunEnded, ForeignRunStarted, KernelBack
+from collab_agent.kernel.observer import ForeignRunEnded, ForeignRunStarted, KernelBack, is_rate_limit_notice
 from collab_agent.kernel.wire import Message
 
 DEADLINE_S = 60.0
