@@ -30,6 +30,8 @@ SHARE = 50
 """Between two readings lies so many times as long as one takes."""
 MOST_TRIES = 5
 SUSPECT_S = 5.0
+NOTICED_S = 1.5
+"""After so long the server has noticed that another program has written the file: it looks every second."""
 LOADING = frozenset({0})
 """The server loads a notebook piece by piece as this client."""
 
@@ -47,8 +49,7 @@ class _Suspect:
 class Disk:
     """The file of one notebook.  ``watch`` must run while it is open.
 
-    ``on_read`` hears of every reading, ``on_saved`` of every save of the server's, ``on_overwritten`` of the moment
-    (``Rolling``) before another program's write.
+    ``on_read`` hears of every reading, ``on_overwritten`` of the moment (``Rolling``) before another program's write.
     """
 
     def __init__(self, room: RoomProvider, host: Host, people: People) -> None:
@@ -58,10 +59,11 @@ class Disk:
         self._wanted = anyio.Event()
         self._suspect: _Suspect | None = None
         self._missing: bool | None = False
+        self._overwrites = 0
+        self._took = 0.0
         self.held: Held | None = None
         """What it held when it was last read; None: it was not read yet."""
         self.on_read: Callable[[Held], None] = lambda _held: None
-        self.on_saved: Callable[[], None] = lambda: None
         self.on_overwritten: Callable[[int], None] = lambda _moment: None
 
     def look(self) -> None:
@@ -90,7 +92,6 @@ class Disk:
         moment = self._room.replica.rolling.moment - 1
         if isinstance(change.state.get("hash"), str):
             self._suspect = None
-            self.on_saved()
             self.look()
         elif change.clients == LOADING:
             self.look()
@@ -111,6 +112,7 @@ class Disk:
 
     def _overwritten(self, moment: int) -> None:
         self._suspect = None
+        self._overwrites += 1
         self.look()
         self.on_overwritten(moment)
 
@@ -122,18 +124,19 @@ class Disk:
         while True:
             await self._wanted.wait()
             self._wanted = anyio.Event()
-            began = anyio.current_time()
             read = False
             with suppress(CollabAgentError):
                 read = await self._read()
             tries = 0 if read else tries + 1
             if 0 < tries < MOST_TRIES:  # the server may be writing it at this very moment
                 self.look()
-            await anyio.sleep(max(PAUSE_S, SHARE * (anyio.current_time() - began)))
+            await anyio.sleep(max(PAUSE_S, SHARE * self._took))
 
     async def _read(self) -> bool:
+        began = anyio.current_time()
         try:
             content, sha = await self._host.on_disk()
+            self._took = anyio.current_time() - began
         except NotebookNotFound:
             if self._missing is False:
                 self._missing = True
@@ -143,10 +146,11 @@ class Disk:
         self._missing = False
         if self._suspect is not None and self._suspect.told:  # no hash came behind it: it was no save
             self._overwritten(self._suspect.moment)
-        if not self._room.connected:
-            return True
-        of_server = self._room.replica.hash
-        if not (sha and of_server and sha != of_server):  # else another program wrote it, and the room has it soon
+        before = self._overwrites
+        if sha and self._room.connected and self._room.replica.hash not in (None, sha):
+            # Another program wrote it, and the room has it soon; or the server, which somebody kept from saying so.
+            await anyio.sleep(NOTICED_S)
+        if self._room.connected and before == self._overwrites:
             self.held = held_by(content, with_ids=self._room.replica.format_minor >= 5)
             self.on_read(self.held)
         return True

@@ -66,6 +66,9 @@ class Host(Protocol):
         Empty where that is not known.
         """
 
+    async def modified(self) -> str:
+        """When the file was last written, in the server's words."""
+
 
 class Named(Protocol):
     """Who has a name, which may change: an ``Identity`` or a ``Nameplate``."""
@@ -156,6 +159,10 @@ class JupyterHost:
     async def on_disk(self) -> tuple[dict[str, Any], str]:
         """See ``Host``."""
         return await self._api.notebook_on_disk(await self.where())
+
+    async def modified(self) -> str:
+        """See ``Host``."""
+        return await self._api.modified(self._path)
 
 
 class Panel:

@@ -26,11 +26,10 @@ from .room.replica import Replica
 AUTOSAVE_S = 1.0
 """How long after an own change the server is asked to save."""
 RETRY_S = 0.1
-HASH_S = 0.3
-"""How long after its answer to a request to save the hash of the written file may come."""
 HOLD_S = 0.5
 """For so long at most a run's outputs wait for a save."""
-MOST_TRIES = 5
+MOST_TRIES = 8
+"""So often a save that did not come to writing is asked for again at once."""
 MOST_MOMENTS = 200
 
 
@@ -43,7 +42,6 @@ class Saver:
         self._limits = limits
         self._moments: list[NotebookView] | None = None
         self._dirty = anyio.Event()
-        self._written = anyio.Event()
         self._peace = anyio.Event()
         self._peace.set()
         self.on_saving: Callable[[], Callable[[], None]] = lambda: _nothing
@@ -124,30 +122,22 @@ class Saver:
         if not self._room.connected or not self._may_autosave():
             return
         with suppress(CollabAgentError):
-            for left in reversed(range(tries)):
-                if await self._asked_in_peace(HASH_S if left else 0.0) or not self._room.connected:
+            for _ in range(tries):
+                before = await self._host.modified() if tries > 1 else ""
+                if await self._asked_in_peace() == "failed" or tries == 1 or await self._host.modified() != before:
                     break
         self.on_asked()
 
-    async def _asked_in_peace(self, patience_s: float) -> bool:
-        """Ask for a save while we write no outputs; whether the server has written the file, or never will.
+    async def _asked_in_peace(self) -> str:
+        """Ask for a save while we write no outputs.
 
         The server drops a save, and says "success", where somebody writes before it has collected the notebook.
         """
-        written = self._written = anyio.Event()
         self._peace = anyio.Event()
         try:
-            if await self._room.request_save() == "failed":
-                return True
-            with anyio.move_on_after(patience_s):
-                await written.wait()
+            return await self._room.request_save()
         finally:
             self._peace.set()
-        return written.is_set()
-
-    def wrote(self) -> None:
-        """The server has written the file, and put down its hash."""
-        self._written.set()
 
     async def peace(self) -> None:
         """Return when no save is under way that a write of ours would end, or it takes too long."""

@@ -54,6 +54,10 @@ class ContentsApi:
         local, sha = await anyio.to_thread.run_sync(_read_and_hash, self._rest.server.root_dir, path)
         return (local, sha) if _is_notebook(local) else (await self.read_notebook(path), "")
 
+    async def modified(self, path: str) -> str:
+        """When the file was last written, as ISO 8601 in the server's own precision."""
+        return str((await self._contents(path, content="0")).get("last_modified", ""))
+
     async def file_sha(self, path: str) -> str:
         """SHA-256 of the file's bytes, in hex, as the server reads it now."""
         model = await self._contents(path, content="0", hash="1")

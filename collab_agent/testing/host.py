@@ -58,6 +58,10 @@ class RoomHost:
             self._saves, self._file = len(self._room.saves), self._room.document()
         return self._file, ""
 
+    async def modified(self) -> str:
+        """How often the room was asked to save."""
+        return str(len(self._room.saves))
+
 
 def _no_kernel() -> Never:
     raise NoKernel("A room in this process has no kernel.", "Run code on a real server.")
