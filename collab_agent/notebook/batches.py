@@ -33,15 +33,19 @@ class DoubleCell:
 
 @dataclass(frozen=True, slots=True)
 class DropDoubled:
-    """Delete the cell that ``DoubleCell`` has doubled; the double stays."""
+    """Delete the cell that ``DoubleCell`` has doubled; the double stays.
+
+    ``twins``: of all cells that have this id, whoever has made them, only the first stays.
+    """
 
     cell: str
+    twins: bool = False
 
 
 Part = Step | DoubleCell | DropDoubled
 
 
-def batches(steps: Iterable[Step]) -> Iterator[list[Part]]:
+def batches(steps: Iterable[Part]) -> Iterator[list[Part]]:
     """The steps in order, in lists that change the list of cells at one place at most; none is empty."""
     batch: list[Part] = []
     changes = False  # whether this batch changes the list of cells
@@ -59,7 +63,7 @@ def batches(steps: Iterable[Step]) -> Iterator[list[Part]]:
         yield batch
 
 
-def _parts(step: Step) -> tuple[Part, ...]:
+def _parts(step: Part) -> tuple[Part, ...]:
     match step:
         case MoveCell(cell, index):
             return DoubleCell(cell, index), DropDoubled(cell)

@@ -58,6 +58,10 @@ class CellIndex:
         """The cell with this id; of two that share it, one."""
         return self._by_id.get(cell_id)
 
+    def copies(self, cell_id: str) -> list[Cell]:
+        """All cells with this id, in order."""
+        return [cell for cell in self.cells if cell.view.id == cell_id]
+
     def position(self, cell: Cell) -> int:
         """Where the cell stands."""
         return self.cells.index(cell)

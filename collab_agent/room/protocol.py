@@ -24,8 +24,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from ..errors import LocalProtocolError, RemoteProtocolError
-from ..notebook.batches import DropDoubled, batches
-from ..notebook.steps import Step
+from ..notebook.batches import DropDoubled, Part, batches
 from .codec import Reader, UpdateKey, update_key, var_bytes, var_uint, whole
 from .presence import Presence, PresenceChange, State, encode
 from .replica import RemoteChange, Replica, Written
@@ -121,7 +120,7 @@ class RoomProtocol:
         """Whether anything waits to be sent."""
         return bool(self._outgoing)
 
-    def write(self, steps: Iterable[Step]) -> tuple[Written, int]:
+    def write(self, steps: Iterable[Part]) -> tuple[Written, int]:
         """Write steps into the document and queue the updates, as few as pages can follow (``batches``).
 
         Returns what all of them inserted, and the number that ``Acknowledged`` will name.  Whatever goes wrong in
@@ -142,7 +141,7 @@ class RoomProtocol:
                 "The notebook is joined afresh: look at it, and do it in another way.",
             ) from exc
 
-    def _write(self, steps: Iterable[Step]) -> tuple[Written, int]:
+    def _write(self, steps: Iterable[Part]) -> tuple[Written, int]:
         last = Written(None, None, ())
         for batch in batches(steps):
             written = self.replica.write(batch)

@@ -20,11 +20,13 @@ from anyio.abc import TaskStatus
 
 from ..config import Limits
 from ..errors import CollabAgentError, LocalProtocolError, RemoteProtocolError, RoomClosed, SaveFailed, SyncTimeout
+from ..notebook.batches import Part
 from ..notebook.steps import DeleteCell, Step
 from .channel import Channel, ChannelClosed, Connect
 from .presence import State
 from .protocol import Acknowledged, Changed, Conflict, Event, Lost, RoomProtocol, SaveAnswered, Synced
 from .replica import RemoteChange, Replica, Written
+from .twins import Twins
 from .watch import Verdict, Watch
 
 _log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class RoomProvider:
         self._state: State | None = None
         self._ghost: tuple[int, int] | None = None
         self._torn: frozenset[str] = frozenset()
+        self._twins = Twins()
         self._pending = anyio.Event()
         self._acks: dict[int, anyio.Event] = {}
         self._saves: dict[int, tuple[anyio.Event, list[str]]] = {}
@@ -225,6 +228,9 @@ class RoomProvider:
                 if self._state is not None:
                     protocol.publish(self._state, anyio.current_time())
                 self._mend(protocol)
+                self._drop_twins(protocol, None)
+            case Changed(change):
+                self._drop_twins(protocol, change.before)
             case Acknowledged(number):
                 for earlier in [n for n in self._acks if n <= number]:
                     self._acks.pop(earlier).set()
@@ -247,6 +253,10 @@ class RoomProvider:
             texts.setdefault(cell.id, []).append(cell.source)
         twins = [cell for cell in torn if len(found := texts.get(cell, [])) == 2 and found[0] == found[1]]
         protocol.write([DeleteCell(cell) for cell in twins])
+
+    def _drop_twins(self, protocol: RoomProtocol, cells: Iterable[str] | None) -> None:
+        if steps := self._twins.drop(protocol.replica.view, cells, anyio.current_time()):
+            self._write(protocol, steps)
 
     async def _send(self, channel: Channel, protocol: RoomProtocol, unsent: deque[bytes]) -> None:
         """The only sender: frames leave in the order in which they were made; ``unsent`` holds what has not left."""
@@ -332,8 +342,9 @@ class RoomProvider:
         """Write without waiting for the echo: for a run's outputs, where the next write follows anyway."""
         return self._write(self.protocol, steps)[0]
 
-    def _write(self, protocol: RoomProtocol, steps: Iterable[Step]) -> tuple[Written, int]:
+    def _write(self, protocol: RoomProtocol, steps: Iterable[Part]) -> tuple[Written, int]:
         """Write into the document, or give up this connection with its replica: the room has got nothing then."""
+        self._twins.note(steps := list(steps), anyio.current_time())
         try:
             written, number = protocol.write(steps)
         except LocalProtocolError as exc:

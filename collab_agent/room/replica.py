@@ -276,8 +276,8 @@ class Replica:
                 self._drop_doubled(cell)
             case DoubleCell(cell, index, type_):
                 self._double(cell, index, type_)
-            case DropDoubled(cell):
-                self._drop_doubled(cell)
+            case DropDoubled(cell, twins):
+                self._drop_doubled(cell, twins=twins)
             case _:
                 self._write_run_step(step)
 
@@ -356,11 +356,12 @@ class Replica:
         if cell.view.running and type_ is None:
             self._map(cell_id)["execution_state"] = "running"
 
-    def _drop_doubled(self, cell_id: str) -> None:
-        """Delete the first of the two."""
-        index = self._cells.position(self._doubled.pop(cell_id))
-        del self._array[index]
-        self._cells.remove(index)
+    def _drop_doubled(self, cell_id: str, *, twins: bool = False) -> None:
+        """Delete the first of the two; or all but the first."""
+        for cell in self._cells.copies(cell_id)[1:] if twins else [self._doubled.pop(cell_id)]:
+            index = self._cells.position(cell)
+            del self._array[index]
+            self._cells.remove(index)
 
     def _forget_meta(self, _events: list[Any]) -> None:
         self._language = None

@@ -186,6 +186,32 @@ async def test_a_rebuilding_that_a_cut_tore_in_two_leaves_no_cell_twice(
         assert sorted("".join(ada.sources())) == sorted("xyz" + ("x!" if typed else ""))
 
 
+async def test_a_cell_that_two_rebuild_at_once_stands_there_once_in_the_end(join: Join) -> None:
+    async with InProcessRoom(["x", "y", "z"]) as room, join(room) as agent, Human.join(room.connect) as ada:
+        first = ada.ids()[0]
+        room.channels[1].hold()  # Ada's: neither hears of the other's move
+        await ada.move_cell(0, 2)
+        await agent.provider.write(lambda _replica: [MoveCell(first, 1)])
+        room.release()
+        await ada.wait_for(lambda: sorted(ada.sources()) == ["x", "y", "z"])
+        await agent.wait_for(lambda: [c.id for c in agent.provider.replica.view.cells] == ada.ids())
+
+
+async def test_of_a_cell_that_two_rebuild_at_once_no_text_is_thrown_away(join: Join) -> None:
+    async with InProcessRoom(["x", "y", "z"]) as room, join(room) as agent, Human.join(room.connect) as ada:
+        first = ada.ids()[0]
+        room.channels[1].hold()
+        await ada.move_cell(0, 2)
+        await ada.type(2, "!")
+        await agent.provider.write(lambda _replica: [MoveCell(first, 1)])
+        room.release()
+        await ada.wait_for(lambda: len(ada.ids()) == 4)
+        assert sorted(ada.sources()) == ["x", "x!", "y", "z"]
+        with pytest.warns(UserWarning, match="Non-unique cell ID"):
+            room.notebook.get()  # as the server does when it saves: the second one gets an id of its own
+        await ada.wait_for(lambda: len(set(ada.ids())) == 4)
+
+
 async def test_while_the_room_is_away_edits_are_refused_and_not_queued(join: Join) -> None:
     async with InProcessRoom(["x"]) as room, join(room) as agent:
         room.refuse = Unauthorized("The token has expired.")
