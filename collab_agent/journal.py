@@ -182,6 +182,7 @@ class Journal:
             return
         last = Replica()
         last.apply(update)
+        last.close()
         self._overwritten = last
         again = max((each.again for each in self._pending), default=0) + 1
         taken = self._taken()

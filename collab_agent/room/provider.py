@@ -146,6 +146,7 @@ class RoomProvider:
                 unsent.clear()  # what the room has not got, it must not get from a replica that is to be thrown away
                 protocol.frames_to_send()
             await self._part(channel, protocol, unsent)
+            protocol.replica.close()
         if failure is not None:
             raise failure
 

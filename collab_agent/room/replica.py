@@ -98,6 +98,16 @@ class Replica:
         self.version = 0
         """Grows with every change, own or foreign."""
 
+    def close(self) -> None:
+        """Follow the document no more, once; what is there can still be read.
+
+        Whoever listens is held by Yjs, where Python's collector does not look: without this it is never freed.
+        """
+        for observed, subscription in zip((self._array, self._meta, self._state), self._subscriptions, strict=True):
+            observed.unobserve(subscription)
+        self._subscriptions.clear()
+        self.rolling.close()
+
     # Views.
 
     @property

@@ -29,6 +29,10 @@ class Rolling:
         self._last: bytes | None = None
         self._subscription = doc.observe(self._note)
 
+    def close(self) -> None:
+        """Hear of no more updates."""
+        self._doc.unobserve(self._subscription)
+
     def _note(self, event: Any) -> None:
         self._last = event.update
         self._since.append(event.update)

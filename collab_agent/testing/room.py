@@ -168,6 +168,7 @@ class InProcessRoom:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cut()
+        self.notebook.ydoc.unobserve(self._subscription)
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
         await self._stack.__aexit__(None, None, None)  # a failing test should show its own error, not a group

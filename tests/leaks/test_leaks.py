@@ -1,0 +1,28 @@
+"""A short form of ``python -m tests.leaks``, in CI."""
+
+from __future__ import annotations
+
+from collab_agent.config import Server
+from tests.conftest import NewNotebook
+from tests.integration.conftest import mcp_agent_on
+
+from .cycles import Left, in_a_room_of_this_process, on_a_server, repeat, slope, told
+
+MOST_BYTES = 3_000
+"""A cycle that leaves a replica, a room or a client behind leaves some 50 kB; noise was at most 500 bytes."""
+
+
+def assert_nothing_is_left(found: list[Left]) -> None:
+    first, last = found[0], found[-1]
+    figures = told("here", found)
+    assert (last.sockets, last.tasks, last.threads) <= (first.sockets, first.tasks, first.threads), figures
+    assert slope([each.python for each in found]) < MOST_BYTES, figures
+
+
+async def test_in_a_room_of_this_process(anyio_backend: str) -> None:
+    assert_nothing_is_left(await repeat(in_a_room_of_this_process, 60))
+
+
+async def test_on_a_server(jupyter: Server, new_notebook: NewNotebook) -> None:
+    async with mcp_agent_on(jupyter) as agent:
+        assert_nothing_is_left(await repeat(on_a_server(agent, new_notebook(["1"])), 20))
