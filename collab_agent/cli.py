@@ -112,6 +112,7 @@ def _add_suggestions(commands: argparse._SubParsersAction[argparse.ArgumentParse
     for option, meta, what in (
         ("--url", "URL", "address of the Jupyter server (default: JUPYTER_URL, else found)"),
         ("--token-file", "FILE", "file that holds the server's token"),
+        ("--ca-file", "FILE", "authority (PEM) of the server's certificate"),
         ("--name", "NAME", "your name, as the agent is told it (default: the one that you are logged in with)"),
     ):
         suggestions.add_argument(option, default=argparse.SUPPRESS, metavar=meta, help=what)
@@ -124,6 +125,7 @@ def _server_options(to: argparse.ArgumentParser, *, is_default: bool = False) ->
     to.add_argument("--url", default=fallback, help="address of the Jupyter server (default: JUPYTER_URL, else found)")
     to.add_argument("--token-file", default=fallback, metavar="FILE", help="file that holds the server's token")
     to.add_argument("--name", default=fallback, help="the agent's display name (default: the MCP client's)")
+    to.add_argument("--ca-file", default=fallback, metavar="FILE", help="authority (PEM) of the server's certificate")
     to.add_argument("--audit", default=fallback, metavar="FILE", help="log every call, edit and run (JSON lines)")
     for switch, what in (
         ("--no-embedded", "never start a JupyterLab of our own"),
@@ -154,6 +156,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     return Settings(
         server=_server(arguments),
         name=arguments.name,
+        ca_file=getattr(arguments, "ca_file", None),
         embedded=not arguments.no_embedded,
         trust_outputs=arguments.trust_outputs,
         mark_cells=arguments.mark_cells,

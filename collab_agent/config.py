@@ -24,6 +24,8 @@ class Server:
     token: str = field(repr=False)
     root_dir: str | None = None
     """The server's root folder on this machine, where it is known to be on this machine."""
+    ca_file: str | None = None
+    """The authority, a PEM file, that must have signed its certificate; None: one of the system's."""
     runtime_dir: Path | None = None
     """Where the server, if it is on this machine, keeps its kernels' connection files; None: do not look for them."""
 
@@ -167,6 +169,8 @@ class Settings:
     """Whether cells that the agent makes or changes say so in their metadata."""
     interrupt_on_exit: bool = False
     """Whether the agent's own runs are interrupted when it ends; else they go on in the kernel, as the human's do."""
+    ca_file: str | None = None
+    """See ``Server``; for whichever server is found."""
     policy: Policy = field(default_factory=Policy)
     """What the agent is allowed to do."""
     limits: Limits = DEFAULT_LIMITS

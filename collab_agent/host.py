@@ -113,7 +113,7 @@ class JupyterHost:
             )
         self._file_id, self._process = session.file_id, session.session_id
         url = self._api.ws_url(f"api/collaboration/room/{session.room_id}?sessionId={session.session_id}")
-        async with websocket_channel(url, self._api.headers, self._api.limits) as channel:
+        async with websocket_channel(url, self._api.headers, self._api.limits, tls=self._api.tls) as channel:
             yield channel
 
     async def where(self) -> str:
@@ -201,5 +201,5 @@ class Panel:
     async def _connect(self) -> AsyncIterator[Channel]:
         # Not quoted: the server takes the name as it stands in the URL, so that %3A would be a room of our own.
         url = self._api.ws_url(f"api/collaboration/room/{GLOBAL_ROOM}")
-        async with websocket_channel(url, self._api.headers, self._api.limits) as channel:
+        async with websocket_channel(url, self._api.headers, self._api.limits, tls=self._api.tls) as channel:
             yield channel

@@ -89,7 +89,7 @@ class Shelf:
 
         @asynccontextmanager
         async def connect() -> AsyncIterator[Channel]:
-            async with websocket_channel(url, self._api.headers, self._limits) as channel:
+            async with websocket_channel(url, self._api.headers, self._limits, tls=self._api.tls) as channel:
                 yield channel
 
         room = RoomProvider(connect, _ignore, self._limits)

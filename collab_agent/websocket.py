@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -91,9 +92,18 @@ class _Direct(connect):
 
 
 async def open_websocket(
-    url: str, headers: Mapping[str, str], limits: Limits, *, open_s: float, subprotocols: Sequence[str] = ()
+    url: str,
+    headers: Mapping[str, str],
+    limits: Limits,
+    *,
+    open_s: float,
+    subprotocols: Sequence[str] = (),
+    tls: ssl.SSLContext | None = None,
 ) -> FastConnection:
-    """Connect; raises what ``websockets.connect`` raises.  ``url`` must not hold the token: servers log URLs."""
+    """Connect; raises what ``websockets.connect`` raises.  ``url`` must not hold the token: servers log URLs.
+
+    ``tls`` verifies a ``wss`` address; None: the system's authorities do.
+    """
     loopback = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
     connection = await _Direct(
         url,
@@ -109,6 +119,7 @@ async def open_websocket(
         open_timeout=open_s,
         close_timeout=CLOSE_S,
         proxy=None if loopback else True,
+        ssl=(tls or True) if url.startswith("wss:") else None,
     )
     assert isinstance(connection, FastConnection)
     return connection

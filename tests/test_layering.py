@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors"}),
     frozenset({"audit", "policy"}),
     frozenset({"config"}),
-    frozenset({"notebook", "clients", "websocket"}),
+    frozenset({"notebook", "clients", "tls", "websocket"}),
     frozenset({"room", "kernel", "jupyter"}),
     frozenset({"authorship", "nameplate"}),
     frozenset({"host"}),

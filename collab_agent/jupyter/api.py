@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ssl
 from types import TracebackType
 from typing import Self
 
@@ -25,6 +26,7 @@ from collab_agent.jupyter.models import (
 )
 from collab_agent.jupyter.rest import PatientRest, Rest
 from collab_agent.jupyter.sessions import SessionsApi
+from collab_agent.tls import context_for
 
 __all__ = [
     "DocumentSession",
@@ -74,6 +76,11 @@ class JupyterApi(SessionsApi, ForksApi):
     def headers(self) -> dict[str, str]:
         """The header that authenticates a websocket.  It holds the token: keep it out of logs."""
         return self._rest.headers
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What verifies the server's websockets; None without TLS."""
+        return context_for(self.server)
 
     def ws_url(self, path_and_query: str) -> str:
         """The websocket address of a path (quoted, relative to the base URL), ``ws`` for http, ``wss`` for https."""

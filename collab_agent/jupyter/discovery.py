@@ -142,9 +142,9 @@ async def find_server(settings: Settings, env: Mapping[str, str], cwd: Path) -> 
     ``cwd``: an absolute path.  Raises ConfigError if several running ones could be meant.
     """
     folder = runtime_dir(env)
-    running = running_servers(folder)
+    running = [replace(each, server=replace(each.server, ca_file=settings.ca_file)) for each in running_servers(folder)]
     if settings.server is not None:
-        found: Server | None = completed(settings.server, running)
+        found: Server | None = completed(replace(settings.server, ca_file=settings.ca_file), running)
     else:
         found = choose([c for c in running if await is_alive(c.server)], cwd)
     return None if found is None else replace(found, runtime_dir=found.runtime_dir or folder)

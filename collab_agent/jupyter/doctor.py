@@ -6,14 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
 
 from collab_agent.config import Server, Settings
 from collab_agent.errors import CollabAgentError, ConfigError, Unauthorized
-from collab_agent.jupyter.address import is_loopback, same_server
+from collab_agent.jupyter.address import same_server
 from collab_agent.jupyter.api import INSTALL_COLLABORATION, JupyterApi
 from collab_agent.jupyter.discovery import Candidate, find_server, running_servers, runtime_dir
 from collab_agent.jupyter.embedded import INSTALL_LAB, require_lab
@@ -141,19 +140,15 @@ async def _kernels(api: JupyterApi) -> Finding:
 
 async def _room(api: JupyterApi) -> Finding:
     """Whether websockets get through: the presence room, joined without a presence, opens with a sync step 1."""
-    from websockets.asyncio.client import connect
     from websockets.exceptions import WebSocketException
 
-    options: dict[str, Any] = {"proxy": None} if is_loopback(api.url) else {}
+    from collab_agent.websocket import open_websocket
+
+    url = api.ws_url("api/collaboration/room/JupyterLab:globalAwareness")
     try:
         with anyio.fail_after(_PROBE_S):
-            async with connect(
-                api.ws_url("api/collaboration/room/JupyterLab:globalAwareness"),
-                additional_headers=api.headers,
-                compression=None,
-                close_timeout=1.0,
-                **options,
-            ) as socket:
+            socket = await open_websocket(url, api.headers, api.limits, open_s=_PROBE_S, tls=api.tls)
+            async with socket:
                 await socket.recv()
     except (OSError, WebSocketException) as error:  # TimeoutError is an OSError
         return Finding(

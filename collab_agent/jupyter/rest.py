@@ -17,6 +17,7 @@ import anyio
 from collab_agent.config import Server
 from collab_agent.errors import ConfigError, ServerRefused, Unauthorized, Unreachable, sole_cause
 from collab_agent.jupyter.address import base_url, is_loopback
+from collab_agent.tls import context_for, untrusted
 
 if TYPE_CHECKING:
     import httpx2
@@ -67,7 +68,7 @@ class Rest:
                 f"{self.url} did not answer {method} /{path} within {self.timeout_s:g} s.", _DOCTOR
             ) from None
         except httpx2.HTTPError as error:
-            raise Unreachable(
+            raise untrusted(self.server, error) or Unreachable(
                 f"Nothing answers at {self.url} ({type(error).__name__}).",
                 f"Start the Jupyter server, or correct its address. {_DOCTOR}",
             ) from None
@@ -137,6 +138,7 @@ class Rest:
             self._client = httpx2.AsyncClient(
                 headers=self.headers,
                 follow_redirects=False,
+                verify=context_for(self.server) or True,
                 timeout=httpx2.Timeout(self.timeout_s, connect=min(self.timeout_s, 5.0)),
                 trust_env=not is_loopback(self.url),  # a proxy has no business between us and this machine
             )

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from ..config import Limits, Server
 from ..errors import KernelSilent, NoKernel, ServerError, ServerRefused, Unauthorized, Unreachable
+from ..tls import context_for, untrusted
 from ..websocket import FastConnection, open_websocket
 from .messages import MessageFactory
 from .wire import SUBPROTOCOL
@@ -36,7 +37,10 @@ async def open_connection(server: Server, kernel_id: str, session_id: str, limit
     url = f"{base}/api/kernels/{quote(kernel_id)}/channels?{urlencode({'session_id': session_id})}"
     headers = {"Authorization": f"token {server.token}"} if server.token else {}
     try:
-        connection = await open_websocket(url, headers, limits, open_s=limits.kernel_open_s, subprotocols=[SUBPROTOCOL])
+        tls = context_for(server)
+        connection = await open_websocket(
+            url, headers, limits, open_s=limits.kernel_open_s, subprotocols=[SUBPROTOCOL], tls=tls
+        )
     except InvalidStatus as error:
         raise _refusal(error.response.status_code, server, kernel_id) from None
     except (InvalidHandshake, WebSocketException) as error:
@@ -48,7 +52,7 @@ async def open_connection(server: Server, kernel_id: str, session_id: str, limit
             'Call again in a few seconds; if that does not help, execute_notebook_code(action="restart") ends it.',
         ) from None
     except OSError as error:
-        raise Unreachable(
+        raise untrusted(server, error) or Unreachable(
             f"{server.url} does not answer: {error}", "Is the Jupyter server running? Try `collab-agent doctor`."
         ) from error
     if connection.subprotocol != SUBPROTOCOL:

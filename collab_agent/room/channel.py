@@ -5,6 +5,7 @@ A ``Channel`` is one connection to one room.  The real one is a websocket; ``col
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -54,7 +55,7 @@ Connect = Callable[[], AbstractAsyncContextManager[Channel]]
 
 @asynccontextmanager
 async def websocket_channel(
-    url: str, headers: Mapping[str, str], limits: Limits = DEFAULT_LIMITS
+    url: str, headers: Mapping[str, str], limits: Limits = DEFAULT_LIMITS, *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Channel]:
     """A room's websocket.  ``url`` never holds the token: the server logs URLs; ``headers`` do."""
     from websockets.exceptions import InvalidHandshake, InvalidStatus
@@ -62,7 +63,7 @@ async def websocket_channel(
     from ..websocket import open_websocket
 
     try:
-        connection = await open_websocket(url, headers, limits, open_s=limits.open_s)
+        connection = await open_websocket(url, headers, limits, open_s=limits.open_s, tls=tls)
     except InvalidStatus as exc:
         raise _refused(exc.response.status_code) from None
     except (InvalidHandshake, OSError, TimeoutError) as exc:

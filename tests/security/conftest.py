@@ -121,14 +121,14 @@ class Certificate:
 
 
 @pytest.fixture(scope="session")
-def certify(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Certificate]:
-    """``certify("one")``: a certificate of an authority of that name."""
+def certify(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Certificate]:
+    """``certify("one")``: a certificate of an authority of that name, for this machine unless told otherwise."""
 
-    def make(name: str) -> Certificate:
+    def make(name: str, names: str = "DNS:localhost,IP:127.0.0.1") -> Certificate:
         folder = tmp_path_factory.mktemp(f"ca-{name}")
         made = Certificate(folder / "cert.pem", folder / "key.pem", folder / "ca.pem")
         ca_key, request, extra = folder / "ca-key.pem", folder / "request.pem", folder / "extra.cnf"
-        extra.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+        extra.write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\n")
         new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj"]
         _openssl([*new, f"/CN=authority {name}", "-x509", "-days", "2", "-keyout", str(ca_key), "-out", str(made.ca)])
         _openssl([*new, "/CN=localhost", "-keyout", str(made.key), "-out", str(request)])

@@ -3,8 +3,8 @@
 The corpus (``fixtures/poisoned``) is made of notebooks whose sources, outputs, metadata and names try to be taken for
 the agent's own words, for those of its user, or for nothing at all.  What is held for each answer to each query:
 
-* A line that holds a text of the notebook begins with a mark of ours, and stays behind it: a bar (``│``, ``12│``, ``+1│``),
-  or the head of a line that only we write.  So no text can close its fence.
+* A line that holds a text of the notebook begins with a mark of ours, and stays behind it: a bar (``│``, ``12│``,
+  ``+1│``), or the head of a line that only we write.  So no text can close its fence.
 * Nothing hidden is in it: no escape, no bidi or zero-width character, no tag, no lone surrogate.
 * The closing line and the lines of runs are ours alone.
 """
@@ -18,12 +18,11 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from collab_agent.config import Server
 from collab_agent.testing import Human
-from tests.integration.conftest import McpAgent, Rest, mcp_agent_on
+from tests.integration.conftest import Rest, mcp_agent_on
 
 CORPUS = Path(__file__).parents[2] / "fixtures" / "poisoned"
 MARK = "PAYLOAD"
