@@ -26,7 +26,7 @@ from .room.replica import RemoteChange
 from .saving import source_of
 
 PAUSE_S = 0.5
-SHARE = 50
+SHARE = 20
 """Between two readings lies so many times as long as one takes."""
 MOST_TRIES = 5
 SUSPECT_S = 5.0
