@@ -102,8 +102,12 @@ class Seen:
         An id that has no such prefix (its own text was given to another cell, or reads like ``last``) gets an
         alias ``PREFIX~K``, which can be no id by nbformat's rules.
         """
-        known = self._short.get(cell_id)
+        known = self.known(cell_id)
         return self._give(cell_id, self._sorted_ids(view)) if known is None else known
+
+    def known(self, cell_id: str) -> str | None:
+        """The short id that this cell was given; None if it was given none yet."""
+        return self._short.get(cell_id)
 
     def give(self, cell_ids: Iterable[str], view: NotebookView) -> None:
         """Give short ids to a page of cells: one look over the notebook where there is no index of it yet."""

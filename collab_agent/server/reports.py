@@ -8,6 +8,7 @@ from functools import partial
 from itertools import groupby
 
 from ..editing import Edited
+from ..errors import RoomClosed
 from ..notebook.budget import clip_lines, query, shares
 from ..notebook.display import Image, block, decode, fenced
 from ..notebook.model import OutputView
@@ -22,9 +23,15 @@ _MOST_RUNS = 30
 _ENDS = 3
 
 
+AWAY = (
+    "the connection to the notebook's room is away, and is being restored: what is printed meanwhile comes into the "
+    "notebook when it is back"
+)
+
+
 def short(peer: NotebookPeer, cell_id: str) -> str:
-    """The short id of a cell, dead or alive."""
-    return peer.seen.short(cell_id, peer.view)
+    """The short id of a cell, dead or alive; ``RoomClosed`` where a new one is needed while the room is away."""
+    return peer.seen.known(cell_id) or peer.seen.short(cell_id, peer.view)
 
 
 def edited(peer: NotebookPeer, report: Edited, budget: int) -> str:
@@ -71,13 +78,15 @@ def runs(peer: NotebookPeer, listed: Sequence[Run], now: float, budget: int, ima
         if isinstance(run, str):
             sections.append(_Section(run, (), None, ()))
             continue
-        name = None if run.cell is None else short(peer, run.cell)
+        name = None if run.cell is None else _name(peer, run.cell)
         lines = _output_lines(run, name, pictures, images)
         notes = _notes(run, lines, _who_runs_now(peer), peer.kernel_silence)
         sections.append(_Section(run_line(run, name, now), lines, name, notes))
     asking = peer.runs.asking
     if asking is not None and asking not in listed and any(not run.over for run in listed):
         sections.append(_Section(f"waits behind {asking.id}:", (), None, _notes(asking, (), "", "")))
+    if listed and _is_away(peer):
+        sections.append(_Section(AWAY, (), None, ()))
     fixed = sum(len(part.head) + 1 + sum(len(note) + 1 for note in part.notes) for part in sections)
     sizes = [sum(map(len, part.lines)) + len(part.lines) for part in sections]
     texts: list[str] = []
@@ -151,7 +160,20 @@ def _value(run: Run) -> list[OutputView]:
 def _who_runs_now(peer: NotebookPeer) -> str:
     """Whose code the kernel runs at this moment: what was known when our run began to wait may have been less."""
     busy = None if peer.kernel is None else peer.kernel.foreign_busy
-    return "" if busy is None else peer.who_runs(busy)
+    return "" if busy is None or _is_away(peer) else peer.who_runs(busy)
+
+
+def _name(peer: NotebookPeer, cell_id: str) -> str:
+    """A cell's short id; the beginning of its id where the room is away and it was given none."""
+    return cell_id[:8] if _is_away(peer) and peer.seen.known(cell_id) is None else short(peer, cell_id)
+
+
+def _is_away(peer: NotebookPeer) -> bool:
+    try:
+        _ = peer.view
+    except RoomClosed:
+        return True
+    return False
 
 
 def _notes(run: Run, lines: Sequence[str], who_runs: str, silence: str) -> list[str]:

@@ -137,6 +137,29 @@ async def test_who_waits_for_a_kernel_that_was_stopped_is_told_and_the_run_goes_
         assert len(scene.printed()) == LINES
 
 
+async def test_a_run_is_told_of_while_all_connections_are_away_and_found_again_in_full(mortal: MortalLab) -> None:
+    async with scene_on(mortal) as scene:
+        await scene.setup()
+        async with anyio.create_task_group() as tasks:
+
+            async def cut() -> None:
+                await scene.ada.wait_for(lambda: len(scene.printed()) > 1, DEADLINE_S)
+                scene.wire.cut()
+
+            tasks.start_soon(cut)
+            result = await scene.call("execute_notebook_code", cells=["#2"], wait_s=600)
+        assert not result.is_error, result.text
+        assert " running " in result.text.splitlines()[0]
+        assert "cannot be reached: the connection to it is away" in result.text
+        assert "the connection to the notebook's room is away" in result.text
+
+        scene.wire.mend()
+        await scene.recover()
+        ended = await scene.call("query_notebook", query="runs", wait_s=600)
+        assert " ok " in ended.text.splitlines()[0], ended.text
+        await scene.ada.wait_for(lambda: len(scene.printed()) == LINES, DEADLINE_S)
+
+
 @pytest.mark.parametrize("direct", [False, True], ids=["websocket", "zmq"])
 async def test_a_kernel_that_was_stopped_before_anything_was_asked_of_it_can_be_restarted(
     mortal: MortalLab, direct: bool
