@@ -172,6 +172,8 @@ class InProcessRoom:
         if self._tasks is not None:
             self._tasks.cancel_scope.cancel()
         await self._stack.__aexit__(None, None, None)  # a failing test should show its own error, not a group
+        for stream in (self._room._update_send_stream, self._room._update_receive_stream):
+            stream.close()  # pycrdt-websocket leaves them open
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[InProcessChannel]:
