@@ -59,8 +59,6 @@ class Agent:
         self.audit = Audit(log, lambda: {"client": self.client_name, **principal.known}, self.scrub)
         self.client_name = "Agent"
         """What the MCP client calls itself; the display name where the settings name none."""
-        self.ending = False
-        """Whether this process is about to end: a call that is cancelled now was not cancelled by its caller."""
         self.unsaved: list[str] = []
         """What of its work in notebooks that it has left is not known to be on disk, a clause for each."""
         self._find_server = find_server
@@ -114,6 +112,7 @@ class Agent:
     async def open(self, path: str, kernel: str | None = None) -> NotebookPeer:
         """Join a notebook's room, and its kernel; makes the notebook if it is missing.  Twice is harmless."""
         from .jupyter.address import normalise_path
+        from .jupyter.neighbours import refuse_elsewhere
 
         path = normalise_path(path)
         self.settings.policy.check_path(path)
@@ -122,6 +121,7 @@ class Agent:
             found = await self._find(api, path)
             if found is not None:
                 return found
+            await refuse_elsewhere(api.server, path)
             made = not self.settings.policy.read_only and await api.create_notebook(path, kernel)
             peer = self._new_peer(api, path)
             if made:
@@ -201,6 +201,7 @@ class Agent:
             paths = [opened.what.path for opened in reversed(self._open)]
             if self._panel is None and paths and api is not None:
                 panel = _Open(Panel(api, self.nameplate, self.settings.limits))
+                panel.what.on_text = self._opened_as_text
                 await self._start(panel)
                 self._panel = panel
             if self._panel is not None and paths:
@@ -208,6 +209,11 @@ class Agent:
             elif self._panel is not None:
                 panel, self._panel = self._panel, None
                 await panel.close()
+
+    def _opened_as_text(self, path: str, who: str) -> None:
+        """Somebody's page shows the file of a notebook in a text editor."""
+        if (peer := self._at(path)) is not None:
+            peer.journal.disk.opened_as_text(who)
 
     def get(self, path: str | None) -> NotebookPeer:
         """The open notebook at ``path``, or the only one that is open; ``TargetError`` otherwise."""
@@ -278,7 +284,6 @@ class Agent:
 
     async def aclose(self) -> None:
         """Leave everything at once; own runs go on in their kernels, unless they are to be interrupted."""
-        self.ending = True
         opened = list(self._open)
         if self.settings.interrupt_on_exit:
             async with anyio.create_task_group() as tasks:

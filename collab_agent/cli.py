@@ -130,7 +130,7 @@ def _server_options(to: argparse.ArgumentParser, *, is_default: bool = False) ->
     for switch, what in (
         ("--no-embedded", "never start a JupyterLab of our own"),
         ("--mark-cells", "say in the metadata of cells that the agent makes or changes who did it, and when"),
-        ("--interrupt-on-exit", "interrupt the agent's own run when it ends (default: it goes on in the kernel)"),
+        ("--interrupt-on-exit", "interrupt the agent's own run when it ends, even if no call waits for it"),
         ("--read-only", "let the agent look, but neither write nor run anything"),
         ("--no-run", "let the agent edit, but not run code or use the kernel"),
         ("--audit-contents", "write texts into the audit log, too, not only their length and SHA-256"),

@@ -22,7 +22,6 @@ from contextlib import suppress
 from typing import cast
 
 import anyio
-import anyio.lowlevel
 from mcp.server.runner import serve_loop
 from mcp.server.stdio import stdio_server
 
@@ -35,14 +34,13 @@ _CHUNK = 65_536
 EXIT_S = 1.7
 """How long the end may take; the rest of two seconds is Python's."""
 
-LAST_WORDS_S = 0.1
-"""A signal may overtake what was said before it; Goose cancels a call, says EOF and sends SIGTERM within 1 ms."""
-_ROUNDS = 20
-"""Of the event loop, in which what was said before the end takes effect, as a caller's cancelling of a call."""
-
 
 async def serve_stdio(settings: Settings, find_server: FindServer, log: AuditLog | None = None) -> None:
-    """Serve one client until it leaves or a signal comes; then leave every notebook, within ``EXIT_S``."""
+    """Serve one client until it leaves or a signal comes; then leave every notebook, within ``EXIT_S``.
+
+    The calls that are waiting at that moment are cancelled, so that their runs are interrupted: a headless Goose 1.52.0
+    that is stopped by Ctrl-C says so by EOF and SIGTERM, and more often than not by nothing else.
+    """
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as tasks:
             async with agent(settings, find_server, log) as served:
@@ -53,25 +51,17 @@ async def serve_stdio(settings: Settings, find_server: FindServer, log: AuditLog
                     if clock.ident is None:
                         clock.start()
 
-                def end() -> None:
-                    begin_to_end()
-                    served.ending = True
-
-                lines = _Lines(_claim_stdin(), begin_to_end, end)
-
                 async def stop_on_signal() -> None:
                     async for _ in signals:
                         begin_to_end()
-                        with anyio.move_on_after(LAST_WORDS_S):
-                            await lines.settled.wait()
-                        end()
                         serving.cancel()
 
                 tasks.start_soon(stop_on_signal)
+                # The SDK only iterates over what it is given as stdin.
+                stdin = cast("anyio.AsyncFile[str]", _Lines(_claim_stdin(), begin_to_end))
                 with serving:
-                    # The SDK only iterates over what it is given as stdin.
-                    await _serve(served, cast("anyio.AsyncFile[str]", lines))
-                end()
+                    await _serve(served, stdin)
+                begin_to_end()
             _tell(served)
             tasks.cancel_scope.cancel()
 
@@ -109,14 +99,10 @@ def _claim_stdin() -> int:
 
 
 class _Lines:
-    """The lines that come in on a descriptor, as an asynchronous iterator that can be cancelled.
+    """The lines that come in on a descriptor, as an asynchronous iterator that can be cancelled."""
 
-    ``on_end``: the client says no more; ``on_settled``: all that it has said has taken effect.
-    """
-
-    def __init__(self, fd: int, on_end: Callable[[], object], on_settled: Callable[[], object]) -> None:
-        self._on_end, self._on_settled = on_end, on_settled
-        self.settled = anyio.Event()
+    def __init__(self, fd: int, on_end: Callable[[], object]) -> None:
+        self._on_end = on_end
         self._send, self._lines = anyio.create_memory_object_stream[str](math.inf)
         loop = asyncio.get_running_loop()
         arguments = (fd, lambda line: loop.call_soon_threadsafe(self._take, line))
@@ -137,10 +123,6 @@ class _Lines:
         try:
             return await self._lines.receive()
         except anyio.EndOfStream:
-            for _ in range(_ROUNDS):
-                await anyio.lowlevel.checkpoint()
-            self._on_settled()
-            self.settled.set()
             raise StopAsyncIteration from None
 
 

@@ -329,8 +329,6 @@ class Tools:
         try:
             await peer.runs.wait(started, wait_s)
         except anyio.get_cancelled_exc_class():
-            if self._agent.ending:
-                raise  # what becomes of runs then is the agent's to decide
             with anyio.move_on_after(5, shield=True):
                 if any(run is peer.runs.current for run in started):
                     current, _ = await peer.runs.interrupt("the call was cancelled")
