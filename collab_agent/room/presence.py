@@ -22,6 +22,9 @@ from ..notebook.names import person
 from .codec import Reader, var_bytes, var_uint
 from .positions import Range
 
+MOST_OTHERS = 1_000
+MOST_STATE = 200_000
+"""Characters of one state.  What goes beyond either is not taken in: a flood by one peer must not fill our memory."""
 RENEW_S = 14.0
 EXPIRE_S = 30.0
 LAST_CLOCK = 2**53 - 1
@@ -108,6 +111,8 @@ class Presence:
                     evicted = True
                 continue
             known = self._others.get(client)
+            if known is None and len(self._others) >= MOST_OTHERS and not self._forgot_one():
+                continue
             if known is not None and not (clock > known.clock or (clock == known.clock and state is None)):
                 continue
             if state is None:
@@ -120,6 +125,13 @@ class Presence:
             self._others[client] = _Entry(clock, state, now)
         must = self._state is not None and (evicted or bool(added))
         return PresenceChange(frozenset(added), frozenset(updated), frozenset(removed), must, spoiled)
+
+    def _forgot_one(self) -> bool:
+        """Make room for somebody new by forgetting the clock of somebody who has left; False where all are here."""
+        gone = next((client for client, entry in self._others.items() if entry.state is None), None)
+        if gone is not None:
+            del self._others[gone]
+        return gone is not None
 
     def expire(self, now: float) -> PresenceChange:
         """Forget who has not been heard of for 30 s."""
@@ -145,6 +157,8 @@ def decode(update: bytes) -> list[tuple[int, int, State | None]]:
     entries: list[tuple[int, int, State | None]] = []
     for _ in range(reader.var_uint()):
         client, clock, text = reader.var_uint(), reader.var_uint(), reader.var_string()
+        if len(text) > MOST_STATE:
+            continue
         try:
             state = json.loads(text)
         except (ValueError, RecursionError) as exc:

@@ -21,6 +21,9 @@ _SELECTED = 200
 _DIFF_CHARS = 1_200
 _LEAST_CHARS = 160
 _MOST_NAMED = 8
+_MOST_PEOPLE = 25
+HERE_CHARS = 600
+"""For all people in one line."""
 
 
 def since(peer: NotebookPeer, budget: int) -> str:
@@ -63,9 +66,8 @@ def _nothing(peer: NotebookPeer, waited: float) -> str:
     own = {run.cell for run in peer.runs.all if not run.over}
     running = [short(peer, cell.id) for cell in peer.view.cells if cell.running and cell.id not in own]
     goes_on = f" Others' code still runs in {', '.join(running[:_MOST_NAMED])}." if running else ""
-    here = "; ".join(people(peer)) or "nobody else"
     return (
-        f"nothing in {waited:g} s: nobody else edited or ran anything.{goes_on} Here: {here}.\n"
+        f"nothing in {waited:g} s: nobody else edited or ran anything.{goes_on} Here: {here(peer) or 'nobody else'}.\n"
         "Call again to go on waiting, or go on with your work."
     )
 
@@ -124,7 +126,19 @@ def people(peer: NotebookPeer) -> list[str]:
         who = f"{inline(first.name, _NAME)} (says it is an agent)" if first.is_agent else inline(first.name, _NAME)
         places = dict.fromkeys(_where(peer, page) for _, page in pages)
         lines.append((first.is_agent, pages[0][0], f"{who}: {'; in another page '.join(places)}{_idle(peer, pages)}"))
-    return [line for _, _, line in sorted(lines)]
+    shown = [line for _, _, line in sorted(lines)]
+    left_out = len(shown) - _MOST_PEOPLE
+    return [*shown[:_MOST_PEOPLE], f"… {left_out:,} more"] if left_out > 0 else shown
+
+
+def everybody(peer: NotebookPeer, budget: int) -> str:
+    """A line per person, as far as they fit."""
+    return clip_lines(people(peer), budget, lambda _first, _n: "they are too many") or "nobody else is here"
+
+
+def here(peer: NotebookPeer) -> str:
+    """All people in one line, as far as they fit; empty where nobody is."""
+    return cut("; ".join(people(peer)), HERE_CHARS)
 
 
 def _idle(peer: NotebookPeer, pages: Sequence[tuple[int, PeerView]]) -> str:

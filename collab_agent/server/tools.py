@@ -144,8 +144,8 @@ class Tools:
                 state = f"busy with code of {peer.who_runs(busy)}" if busy.msg_id else unknown
         except CollabAgentError as exc:
             state = f"none ({exc.message})"
-        here = "; ".join(others.people(peer)) or "nobody else has shown up yet (an idle page does so every 15 s)"
-        outline = render.outline(peer.view, peer.outputs, peer.seen, budget=self._budget - 400)
+        here = others.here(peer) or "nobody else has shown up yet (an idle page does so every 15 s)"
+        outline = render.outline(peer.view, peer.outputs, peer.seen, budget=self._budget - others.HERE_CHARS - 400)
         return render.Rendered(f"{outline}\nhere: {here}\nkernel: {state}\nyou are: {peer.identity.name}")
 
     # query_notebook
@@ -215,7 +215,7 @@ class Tools:
 
         peer = self._peer(arguments)
         await peer.people.wait_for_all(PEOPLE_S)
-        return Rendered("\n".join(others.people(peer)) or "nobody else is here")
+        return Rendered(others.everybody(peer, self._budget))
 
     async def _variables(self, arguments: Arguments) -> Rendered:
         from ..notebook.render import Rendered
