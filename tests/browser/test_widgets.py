@@ -42,7 +42,7 @@ async def test_a_slider_and_a_button_of_the_agent_are_the_humans_to_move(
     await handle.focus()
     await handle.press("ArrowRight")
     await expect(cell.locator(".widget-label", has_text="Python saw 4")).to_be_visible()
-    assert "[result]\n4" in await goose.execute(code="slider.value")
+    assert "[result]\n│4" in await goose.execute(code="slider.value")
     await cell.locator("button", has_text="Go").click()
     await expect(cell.locator(".widget-label", has_text="Python saw a click 漢")).to_be_visible()
     await goose.execute(code="slider.value = 9")  # and back: the agent moves what the human sees
