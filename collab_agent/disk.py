@@ -19,6 +19,7 @@ import anyio
 from .errors import CollabAgentError, NotebookNotFound, NotebookUnreadable
 from .host import Host
 from .notebook.model import CellView
+from .notebook.plain import inline
 from .notebook.recovery import Held
 from .people import People
 from .room.provider import RoomProvider
@@ -60,6 +61,8 @@ class Disk:
         self._suspect: _Suspect | None = None
         self._missing: bool | None = False
         self._overwrites = 0
+        self._editors: dict[str, bool] = {}
+        """Who has it open as text; whether that was told."""
         self._took = 0.0
         self.held: Held | None = None
         """What it held when it was last read; None: it was not read yet."""
@@ -75,15 +78,26 @@ class Disk:
         self._suspect = None
         self.look()
 
+    def opened_as_text(self, who: str) -> None:
+        """Somebody has the file open in a text editor, too: the server then keeps two documents for one file."""
+        self._editors.setdefault(who, False)
+
     def take_notice(self) -> str:
-        """That the file is no longer there; told once."""
-        if not self._missing:
-            return ""
-        self._missing = None
-        return (
-            "not on disk: the file was moved or deleted by another program, so nothing that is written here is saved; "
-            "ask the human where it is"
-        )
+        """That the file is no longer there, or is open as text, too; each is told once."""
+        notices = []
+        if self._missing:
+            self._missing = None
+            notices.append(
+                "not on disk: the file was moved or deleted by another program, so nothing that is written here is "
+                "saved; ask the human where it is"
+            )
+        if new := [who for who, told in self._editors.items() if not told]:
+            self._editors = dict.fromkeys(self._editors, True)
+            notices.append(
+                f"{' and '.join(inline(who, 40) for who in new[:4])} has this file open as text, too: the text editor "
+                "and the notebook overwrite each other on disk; ask them to close the editor"
+            )
+        return "; ".join(notices)
 
     # Who wrote it.
 

@@ -89,6 +89,10 @@ class NotebookNotFound(RoomError):
     """The server has no such notebook."""
 
 
+class NotebookElsewhere(RoomError):
+    """Another server of this user has the same file open."""
+
+
 class NotebookUnreadable(RoomError):
     """The file is there, but it is no notebook."""
 

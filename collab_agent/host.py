@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +16,7 @@ from .errors import NotebookNotFound
 from .jupyter.api import JupyterApi
 from .nameplate import Nameplate
 from .room.channel import Channel, websocket_channel
-from .room.presence import global_state
+from .room.presence import global_state, peer_view
 from .room.protocol import Event, PeersChanged, Synced
 from .room.provider import RoomProvider
 
@@ -172,6 +172,8 @@ class Panel:
         self._api = api
         self._nameplate = nameplate
         self._documents: list[str] = []
+        self.on_text: Callable[[str, str], None] = lambda _path, _who: None
+        """Is called with the path of a file that somebody has before them in a text editor, and their name."""
         self._room = RoomProvider(self._connect, self._on_event, limits)
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
@@ -195,7 +197,12 @@ class Panel:
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Synced | PeersChanged) and self._room.connected:
-            self._nameplate.meet(self._room.protocol.presence.others.values())
+            others = self._room.protocol.presence.others
+            self._nameplate.meet(others.values())
+            for client, state in others.items():
+                if isinstance(current := state.get("current"), str) and current.startswith("editor:"):
+                    who = peer_view(client, state, lambda _cursor: (None, None, None)).name
+                    self.on_text(current.removeprefix("editor:").removeprefix("RTC:"), who)
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[Channel]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -79,7 +80,9 @@ class Saver:
         raise SaveFailed(
             f"The file does not hold what the room holds (the server answered {answer or 'nothing'!r}). "
             "The room still has all edits.",
-            'Was the file moved or deleted? Look with query_notebook(query="server"), then save again.',
+            "The server is still loading or saving it: save again in a few seconds."
+            if answer == "skipped"
+            else "The disk may be full, or somebody else writes the file, too: ask the human, then save again.",
         )
 
     def _holds_outputs(self, first: NotebookView, content: Mapping[str, Any]) -> bool:
@@ -168,15 +171,16 @@ def _nothing() -> None:
 def same_notebook(view: NotebookView, content: Mapping[str, Any], *, with_ids: bool) -> bool:
     """Whether a notebook read from disk has the same cells: types, sources, counts, and ids where the format has them.
 
-    A server writes one empty code cell for a notebook without any.
+    A server writes one empty code cell for a notebook without any, and of cells that are alike, id and all, only one.
     """
     cells = content.get("cells")
     if not isinstance(cells, list):
         return False
     if not view.cells:
         return all(not source_of(cell) for cell in cells)
-    return len(cells) == len(view.cells) and all(
-        _same(mine, theirs, with_ids) for mine, theirs in zip(view.cells, cells, strict=True)
+    own = list(dict.fromkeys(replace(cell, outputs_version=0) for cell in view.cells)) if with_ids else view.cells
+    return len(cells) == len(own) and all(
+        _same(mine, theirs, with_ids) for mine, theirs in zip(own, cells, strict=True)
     )
 
 

@@ -1,0 +1,57 @@
+"""Other Jupyter servers of this user that have the same file open: two of them eat each other's edits.
+
+Each server takes over whatever the other one writes, over what its own people have not saved yet (``facts/faults.md``:
+20 of 20 edits of a human lost).  They are known by the ``jpserver-*.json`` in the runtime folder; each is asked, with
+the token of its own file, for its sessions, which a page has for every notebook that it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import anyio.to_thread
+
+from collab_agent.config import Server
+from collab_agent.errors import CollabAgentError, NotebookElsewhere
+from collab_agent.jupyter.address import same_server
+from collab_agent.jupyter.api import JupyterApi
+from collab_agent.jupyter.discovery import running_servers
+
+ASK_S = 3.0
+
+
+async def refuse_elsewhere(server: Server, path: str) -> None:
+    """``NotebookElsewhere`` where another running server of this user has the file of this notebook open."""
+    for other, name in await anyio.to_thread.run_sync(_holders, server, path):
+        if await _has_open(other, name):
+            raise NotebookElsewhere(
+                f"{path!r} is open on another Jupyter server of this user, too: {other.url} (root folder "
+                f"{other.root_dir}). Two servers overwrite each other's file, and what people type is lost. It was not "
+                "opened.",
+                "Ask the human to close it on one of them and to shut its kernel down there; then call again.",
+            )
+
+
+def _holders(server: Server, path: str) -> Sequence[tuple[Server, str]]:
+    """The other servers under whose root folder the file is, and its path there."""
+    if server.root_dir is None or server.runtime_dir is None:
+        return []  # not on this machine, as far as is known
+    file = Path(server.root_dir, path).resolve()
+    found = []
+    for candidate in running_servers(server.runtime_dir):
+        other = candidate.server
+        if other.root_dir is not None and not same_server(other.url, server.url):
+            root = Path(other.root_dir).resolve()
+            if file.is_relative_to(root):
+                found.append((other, file.relative_to(root).as_posix()))
+    return found
+
+
+async def _has_open(server: Server, path: str) -> bool:
+    """Whether a server has a session for a notebook; false where it does not answer."""
+    with suppress(CollabAgentError):
+        async with JupyterApi(server, timeout_s=ASK_S) as api:
+            return any(session.path == path for session in await api.sessions())
+    return False
