@@ -21,7 +21,7 @@ _ALIKE = frozenset(
     "\u0422\u0425\u0423\u04ae\u03bf\u03bd\u03b1\u03b9\u03ba\u03c1\u03c4\u03c5\u03c7\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7"
 )
 """Cyrillic and Greek letters that look like Latin ones."""
-_ODD = re.compile(r"[^\w\s\U0001F300-\U0001FAFF.'\u2019@&+()\-]")
+_FINE = frozenset(" .'\u2019@&+()-_")
 _OURS = re.compile(
     r"^(since your|changed on disk|you are|run r?\d|kernel|here|error|suggested|saved|left)\b|\((agent|says)", re.I
 )
@@ -31,13 +31,20 @@ _OURS = re.compile(
 def person(name: str, width: int = 40) -> str:
     """A name on one line, in at most ``width`` characters and what is spelled out or said of it; never empty."""
     text = " ".join(clean(name[: 20 * width]).encode("utf-8", "replace").decode().split())
-    text = cut(text, width).strip("\"'") or "somebody without a name"
-    odd = _ODD.search(text.removesuffix("…")) or _OURS.search(text)
+    text = cut(text, width).strip("\"' ") or "somebody without a name"
+    odd = not all(map(_is_fine, text.removesuffix("…"))) or _OURS.search(text)
     words = [_word(word) for word in text.replace('"', "'").split(" ")]
     shown = " ".join(word for word, _ in words)
     scripts = sorted({script for _, script in words if script})
     shown = f'"{shown}"' if odd else shown
     return f"{shown} (in {' and '.join(scripts)} letters)" if scripts else shown
+
+
+def _is_fine(char: str) -> bool:
+    """Whether it may stand in a name without quotation marks: a letter with its marks, a digit, an emoji."""
+    return (
+        char in _FINE or char.isalnum() or unicodedata.category(char)[0] == "M" or "\U0001f300" <= char <= "\U0001faff"
+    )
 
 
 def _word(word: str) -> tuple[str, str]:
