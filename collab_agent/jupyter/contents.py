@@ -14,6 +14,7 @@ from collab_agent.errors import NotebookNotFound, NotebookUnreadable, ServerRefu
 from collab_agent.jupyter.address import quote_path
 from collab_agent.jupyter.models import KernelSpec, KernelSpecs, Listing, NotebookFile, kernelspecs_of, text_of
 from collab_agent.jupyter.rest import Rest
+from collab_agent.notebook.soundness import unsound, unwritable
 
 
 class ContentsApi:
@@ -31,15 +32,21 @@ class ContentsApi:
         """Make sure that ``path`` is a notebook that the server can open as one.
 
         This comes before every join: a room for a missing path stops all open rooms from broadcasting (rtc facts,
-        section 1).  Raises NotebookNotFound, or NotebookUnreadable for a folder, another file, or broken JSON.
+        section 1), and one whose cells are none never opens.  Raises NotebookNotFound, or NotebookUnreadable for a
+        folder, another file, broken JSON, or what no room can hold.
         """
         model = await self._contents(path, content="0")
         if model.get("type") != "notebook":
             kind = "a folder" if model.get("type") == "directory" else "not a notebook"
             raise NotebookUnreadable(f"{path!r} is {kind}.", "Choose another path, ending in .ipynb.")
         local = await anyio.to_thread.run_sync(_read_local, self._rest.server.root_dir, path)
-        if local is None or not _is_notebook(local):
-            await self.read_notebook(path)  # not on this machine, or about to be refused in the server's own words
+        if not isinstance(local, dict) or local.get("nbformat") != 4:
+            local = await self.read_notebook(path)  # not on this machine, or to be upgraded or refused by the server
+        if problem := await anyio.to_thread.run_sync(lambda: unsound(local) or unwritable(local)):
+            raise NotebookUnreadable(
+                f"{path!r} cannot be opened as a notebook: {problem}. No room was opened for it.",
+                "Repair the file, or choose another path; it was left as it is.",
+            )
 
     async def read_notebook(self, path: str) -> dict[str, Any]:
         """The notebook as the file holds it now, upgraded to nbformat 4 by the server."""
@@ -116,7 +123,14 @@ class ContentsApi:
         return Listing(tuple(found[:notebooks]), False)
 
     async def _contents(self, path: str, rest: Rest | None = None, **query: str) -> dict[str, Any]:
-        answer = await (rest or self._rest).request("GET", _contents_url(path), query=query, accept=(400, 404))
+        answer = await (rest or self._rest).request("GET", _contents_url(path), query=query, accept=(400, 404, 500))
+        if answer.status_code == 500:
+            if query.get("type") != "notebook":
+                raise self._rest.refusal("GET", _contents_url(path), answer)
+            raise NotebookUnreadable(
+                f"The server fails at reading {path!r} as a notebook (500). No room was opened for it.",
+                "See the server's log; repair the file, or choose another path. It was left as it is.",
+            )
         if answer.status_code == 404:
             raise NotebookNotFound(
                 f"The server has no {path!r}.",
