@@ -35,11 +35,11 @@ class DoubleCell:
 class DropDoubled:
     """Delete the cell that ``DoubleCell`` has doubled; the double stays.
 
-    ``twins``: of all cells that have this id, whoever has made them, only the first stays.
+    ``copies``: delete these instead, counted among the cells that have this id.
     """
 
     cell: str
-    twins: bool = False
+    copies: tuple[int, ...] = ()
 
 
 Part = Step | DoubleCell | DropDoubled

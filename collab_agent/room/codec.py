@@ -115,3 +115,10 @@ def update_key(update: bytes) -> UpdateKey:
         for _ in range(reader.var_uint()):
             ranges.add((client, reader.var_uint(), reader.var_uint()))
     return frozenset(ranges)
+
+
+def remote_error(exc: BaseException, message: str) -> BaseException:
+    """pycrdt panics with a ``BaseException`` on some malformed input; that must not escape as one."""
+    if isinstance(exc, KeyboardInterrupt | SystemExit):
+        return exc
+    return RemoteProtocolError(message, "The notebook is joined afresh; call again.")

@@ -62,6 +62,11 @@ class CellIndex:
         """All cells with this id, in order."""
         return [cell for cell in self.cells if cell.view.id == cell_id]
 
+    def texts(self, cell_id: str) -> list[tuple[str, int]]:
+        """The text of each cell that has this id, and the client that made it, in order."""
+        found = [cell.source for cell in self.copies(cell_id)]
+        return [(str(text), text_id(text)[0]) for text in found if text is not None]
+
     def position(self, cell: Cell) -> int:
         """Where the cell stands."""
         return self.cells.index(cell)

@@ -20,11 +20,11 @@ from anyio.abc import TaskStatus
 
 from ..config import Limits
 from ..errors import CollabAgentError, LocalProtocolError, RemoteProtocolError, RoomClosed, SaveFailed, SyncTimeout
-from ..notebook.batches import Part
-from ..notebook.steps import DeleteCell, Step
+from ..notebook.batches import DropDoubled, Part
+from ..notebook.steps import Step
 from .channel import Channel, ChannelClosed, Connect
 from .presence import State
-from .protocol import Acknowledged, Changed, Conflict, Event, Lost, RoomProtocol, SaveAnswered, Synced
+from .protocol import Acknowledged, Changed, Conflict, Event, Lost, PeersChanged, RoomProtocol, SaveAnswered, Synced
 from .replica import RemoteChange, Replica, Written
 from .twins import Twins
 from .watch import Verdict, Watch
@@ -228,10 +228,10 @@ class RoomProvider:
                     protocol.withdraw(*self._ghost)
                 if self._state is not None:
                     protocol.publish(self._state, anyio.current_time())
+                self._drop_twins(protocol)
                 self._mend(protocol)
-                self._drop_twins(protocol, None)
-            case Changed(change):
-                self._drop_twins(protocol, change.before)
+            case Changed() | PeersChanged():
+                self._drop_twins(protocol)
             case Acknowledged(number):
                 for earlier in [n for n in self._acks if n <= number]:
                     self._acks.pop(earlier).set()
@@ -249,14 +249,12 @@ class RoomProvider:
     def _mend(self, protocol: RoomProtocol) -> None:
         """Drop what a lost connection has left twice of a cell that we were rebuilding, if both are still alike."""
         torn, self._torn = self._torn, frozenset()
-        texts: dict[str, list[str]] = {}
-        for cell in protocol.replica.view.cells if torn else ():
-            texts.setdefault(cell.id, []).append(cell.source)
-        twins = [cell for cell in torn if len(found := texts.get(cell, [])) == 2 and found[0] == found[1]]
-        protocol.write([DeleteCell(cell) for cell in twins])
+        texts = {cell: [text for text, _ in protocol.replica.copies(cell)] for cell in torn}
+        twins = [cell for cell, found in texts.items() if len(found) == 2 and found[0] == found[1]]
+        protocol.write([DropDoubled(cell, (1,)) for cell in twins])
 
-    def _drop_twins(self, protocol: RoomProtocol, cells: Iterable[str] | None) -> None:
-        if steps := self._twins.drop(protocol.replica.view, cells, anyio.current_time()):
+    def _drop_twins(self, protocol: RoomProtocol) -> None:
+        if steps := self._twins.drop(protocol.replica, protocol.presence.others, anyio.current_time()):
             self._write(protocol, steps)
 
     async def _send(self, channel: Channel, protocol: RoomProtocol, unsent: deque[bytes]) -> None:
@@ -316,9 +314,9 @@ class RoomProvider:
         if told or not self.mute:
             return ""
         return (
-            "the server has stopped passing on what is edited in this notebook: the people here see your edits, and each "
-            "other's, only when they reload the page, and you get theirs some seconds late. Tell them: only a restart of "
-            "the server mends it, after a save"
+            "the server has stopped passing on what is edited in this notebook: the people here see your edits, and "
+            "each other's, only when they reload the page, and you get theirs some seconds late. Tell them: only a "
+            "restart of the server mends it, after a save"
         )
 
     def set_state(self, state: State) -> None:
@@ -345,7 +343,7 @@ class RoomProvider:
 
     def _write(self, protocol: RoomProtocol, steps: Iterable[Part]) -> tuple[Written, int]:
         """Write into the document, or give up this connection with its replica: the room has got nothing then."""
-        self._twins.note(steps := list(steps), anyio.current_time())
+        self._twins.note(steps := list(steps), protocol.replica.client_id, anyio.current_time())
         try:
             written, number = protocol.write(steps)
         except LocalProtocolError as exc:

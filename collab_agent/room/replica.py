@@ -15,20 +15,20 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_ydoc import YNotebook
 from pycrdt import Array, Doc, Map, Subscription, Text
 
-from ..errors import LocalProtocolError, RemoteProtocolError
+from ..errors import LocalProtocolError
 from ..notebook import steps as st
 from ..notebook.batches import DoubleCell, DropDoubled, Part
 from ..notebook.model import CellType, CellView, NotebookView, OutputView
 from ..notebook.splice import Splices, byte_offset
 from .cells import clear, language, read_outputs, rebuildable, refill, retyped, write_output
-from .codec import UpdateKey, state_vector, update_key, whole
+from .codec import UpdateKey, remote_error, state_vector, update_key, whole
 from .index import Cell, CellIndex, Settled
 from .positions import Range, at_character, end_of, holder, start_of
 from .positions import inserted as inserted_between
@@ -127,11 +127,9 @@ class Replica:
     def outputs(self, cell_id: str) -> tuple[OutputView, ...]:
         """The outputs of a cell; read on demand and kept until they change."""
         cell = self._cells.get(cell_id)
-        if cell is None:
-            return ()
-        if cell.outputs is None:
+        if cell is not None and cell.outputs is None:
             cell.outputs = read_outputs(cell.map)
-        return cell.outputs
+        return () if cell is None else cell.outputs or ()
 
     def output_count(self, cell_id: str) -> int:
         """How many outputs a cell has; costs nothing."""
@@ -197,7 +195,14 @@ class Replica:
 
     def source_of(self, cell_id: str) -> Text:
         """The live text of a cell's source, for positions; never keep it across an ``await``."""
-        return self._source(cell_id)
+        text = self._require(cell_id).source
+        if text is None:
+            raise LocalProtocolError(f"The cell {cell_id!r} has no text.")
+        return text
+
+    def copies(self, cell_id: str) -> list[tuple[str, int]]:
+        """The text of each cell that has this id, and the client that made it, in order."""
+        return self._cells.texts(cell_id)
 
     # Synchronisation.
 
@@ -210,7 +215,7 @@ class Replica:
         try:
             return self._doc.get_update(vector)
         except BaseException as exc:
-            raise _remote_error(exc, "The room sent a state vector that cannot be read.") from exc
+            raise remote_error(exc, "The room sent a state vector that cannot be read.") from exc
 
     def apply(self, update: bytes) -> RemoteChange:
         """Merge an update of the room.  ``RemoteProtocolError``: throw this replica away, it may be half changed."""
@@ -220,7 +225,7 @@ class Replica:
         try:
             self._doc.apply_update(update)
         except BaseException as exc:
-            raise _remote_error(exc, "The room sent an update that cannot be applied.") from exc
+            raise remote_error(exc, "The room sent an update that cannot be applied.") from exc
         self.rolling.take()
         settled = self._settle(own=False)
         self._clocks = state_vector(self._doc.get_state())
@@ -286,8 +291,8 @@ class Replica:
                 self._drop_doubled(cell)
             case DoubleCell(cell, index, type_):
                 self._double(cell, index, type_)
-            case DropDoubled(cell, twins):
-                self._drop_doubled(cell, twins=twins)
+            case DropDoubled(cell, copies):
+                self._drop_doubled(cell, copies)
             case _:
                 self._write_run_step(step)
 
@@ -320,7 +325,7 @@ class Replica:
 
     def _splice(self, cell_id: str, splices: Splices) -> list[Range]:
         """Edit a text from its end to its start, so that positions stay true; one range per splice."""
-        text = self._source(cell_id)
+        text = self.source_of(cell_id)
         current = str(text)
         ranges: list[Range] = []
         for splice in reversed(splices):
@@ -345,11 +350,11 @@ class Replica:
         self._array.insert(index, self._factory.create_ycell(value))
         cell = self._cells.insert(index, self._array[index])
         self._made.append(cell)
-        return self._source(cell.view.id)
+        return self.source_of(cell.view.id)
 
     def _remove(self, cell_id: str) -> None:
         """Delete a cell, and sign: what only takes away does not say whose doing it is, so something is put first."""
-        index = self._index(cell_id)
+        index = self._cells.position(self._require(cell_id))
         if (handle := self._require(cell_id).map) is not None:
             handle["deleted"] = True
         del self._array[index]
@@ -366,9 +371,10 @@ class Replica:
         if cell.view.running and type_ is None:
             self._map(cell_id)["execution_state"] = "running"
 
-    def _drop_doubled(self, cell_id: str, *, twins: bool = False) -> None:
-        """Delete the first of the two; or all but the first."""
-        for cell in self._cells.copies(cell_id)[1:] if twins else [self._doubled.pop(cell_id)]:
+    def _drop_doubled(self, cell_id: str, copies: Sequence[int] = ()) -> None:
+        """Delete the first of the two; or these of all that have the id."""
+        twins = self._cells.copies(cell_id)
+        for cell in [twins[at] for at in copies] or [self._doubled.pop(cell_id)]:
             index = self._cells.position(cell)
             del self._array[index]
             self._cells.remove(index)
@@ -392,19 +398,3 @@ class Replica:
         if handle is None:
             raise LocalProtocolError(f"The cell {cell_id!r} is no map.")
         return handle
-
-    def _source(self, cell_id: str) -> Text:
-        text = self._require(cell_id).source
-        if text is None:
-            raise LocalProtocolError(f"The cell {cell_id!r} has no text.")
-        return text
-
-    def _index(self, cell_id: str) -> int:
-        return self._cells.position(self._require(cell_id))
-
-
-def _remote_error(exc: BaseException, message: str) -> BaseException:
-    """pycrdt panics with a ``BaseException`` on some malformed input; that must not escape as one."""
-    if isinstance(exc, KeyboardInterrupt | SystemExit):
-        return exc
-    return RemoteProtocolError(message, "The notebook is joined afresh; call again.")

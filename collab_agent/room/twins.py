@@ -1,18 +1,21 @@
 """Cells that two peers rebuilt at once: Yjs 13 cannot move, so that each has left a copy, with the same id.
 
-Whoever has rebuilt such a cell in the last ten seconds deletes all copies but the first.  All who do so delete the
-same ones, whatever they have heard of each other: what is first for all is first for each.  A copy that holds any
-text that the first one lacks stays: the server gives it an id of its own with its next save.
+Who deletes which copy must be clear without a word between them, for two who yield to each other would delete both; and
+a rebuilding comes in two updates, so that a cell may stand there twice for a moment and all is well.  So an agent that
+has rebuilt a cell in the last ten seconds deletes *its own* copy and no other: where a human's page has left one, which
+yields to nobody, or where another one stands before it.  Who is not known to be a human counts as an agent.  A copy
+that holds any text that the other lacks stays: the server gives it an id of its own with its next save.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..notebook.batches import DropDoubled
-from ..notebook.model import NotebookView
 from ..notebook.splice import diff
-from ..notebook.steps import MoveCell, RestoreCell, RetypeCell, Step
+from ..notebook.steps import MoveCell, RestoreCell, RetypeCell
+from .presence import AGENT_KEY, State
+from .replica import Replica
 
 LATELY_S = 10.0
 
@@ -22,24 +25,36 @@ class Twins:
 
     def __init__(self) -> None:
         self._rebuilt: dict[str, float] = {}
+        self._own: set[int] = set()
 
-    def note(self, steps: Iterable[object], now: float) -> None:
-        """We have written these steps, at ``now``, in seconds of the caller's clock."""
+    def note(self, steps: Iterable[object], client: int, now: float) -> None:
+        """We have written these steps as this client, at ``now``, in seconds of the caller's clock."""
         rebuilding = [step.cell for step in steps if isinstance(step, MoveCell | RestoreCell | RetypeCell)]
         if rebuilding:
+            self._own.add(client)
             self._rebuilt = {cell: at for cell, at in self._rebuilt.items() if now - at <= LATELY_S}
             self._rebuilt |= dict.fromkeys(rebuilding, now)
 
-    def drop(self, view: NotebookView, cells: Iterable[str] | None, now: float) -> list[Step | DropDoubled]:
-        """What to delete, of these cells or of all, so that each stands there once."""
-        lately = {cell for cell, at in self._rebuilt.items() if now - at <= LATELY_S}
-        lately &= lately if cells is None else set(cells)
-        copies: dict[str, list[str]] = {}
-        for cell in view.cells if lately else ():
-            if cell.id in lately:
-                copies.setdefault(cell.id, []).append(cell.source)
-        return [
-            DropDoubled(cell, twins=True)
-            for cell, (first, *later) in copies.items()
-            if later and not any(splice.insert for text in later for splice in diff(first, text))
-        ]
+    def drop(self, replica: Replica, others: Mapping[int, State], now: float) -> list[DropDoubled]:
+        """Which copies of cells we are to delete.  ``others``: the awareness states of those who are here."""
+        lately = [cell for cell, at in self._rebuilt.items() if now - at <= LATELY_S]
+        humans = {client for client, state in others.items() if AGENT_KEY not in state} if lately else ()
+        dropped = []
+        for cell in lately:
+            copies = replica.copies(cell)
+            if len(copies) > 1 and (out := self._yielding(copies, humans)):
+                dropped.append(DropDoubled(cell, out))
+        return dropped
+
+    def _yielding(self, copies: Sequence[tuple[str, int]], humans: Collection[int]) -> tuple[int, ...]:
+        """The places, among the copies, of those of ours that others make needless."""
+        return tuple(
+            at
+            for at, (text, maker) in enumerate(copies)
+            if maker in self._own
+            and any(
+                (whose in humans or place < at) and not any(splice.insert for splice in diff(other, text))
+                for place, (other, whose) in enumerate(copies)
+                if place != at
+            )
+        )

@@ -212,6 +212,17 @@ async def test_of_a_cell_that_two_rebuild_at_once_no_text_is_thrown_away(join: J
         await ada.wait_for(lambda: len(set(ada.ids())) == 4)
 
 
+async def test_who_has_just_moved_a_cell_does_not_mistake_the_next_move_of_it_for_a_double(join: Join) -> None:
+    async with InProcessRoom(["x", "y", "z"]) as room, join(room) as one, join(room) as two:
+        first = one.provider.replica.view.cells[0].id
+        await one.provider.write(lambda _replica: [MoveCell(first, 2)])
+        await two.wait_for(lambda: two.sources() == ["y", "z", "x"])
+        await two.provider.write(lambda _replica: [MoveCell(first, 0)])  # inserted first, and then deleted where it was
+        await one.wait_for(lambda: one.sources() == ["x", "y", "z"])
+        await one.provider.write(splice(0, 1, 1, "!"))
+        assert room.sources() == ["x!", "y", "z"]
+
+
 async def test_while_the_room_is_away_edits_are_refused_and_not_queued(join: Join) -> None:
     async with InProcessRoom(["x"]) as room, join(room) as agent:
         room.refuse = Unauthorized("The token has expired.")
