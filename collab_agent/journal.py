@@ -13,18 +13,22 @@ that we were is behind, and then moves, what was put back is taken out again, so
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import anyio
 
 from .disk import Disk
+from .errors import LocalProtocolError
 from .host import Host
 from .losses import DISK, RESTART, Losses, clocks
 from .notebook.recovery import Held, come_back, doubled, misplaced, missing_by_content, recover
 from .notebook.seen import Seen
 from .notebook.steps import Step
 from .notebook.undo import CallRecord, record_of
+from .notebook.unsaved import Spans
 from .people import People
+from .room.positions import written_since
 from .room.provider import RoomProvider
 from .room.replica import RemoteChange, Replica
 
@@ -197,7 +201,8 @@ class Journal:
             if missing := missing_by_content(last, now, held):
                 self.losses.add_texts(missing, {cell for record in records for cell in record.cells}, why)
             return None
-        found = recover(last, now, records, self._seen, self._people.in_use, held)
+        since = _written_since(last, now) if held is None else None
+        found = recover(last, now, records, self._seen, self._people.in_use, held, since)
         record = None
         if found.plan is not None:
             record = record_of(now, found.plan, 0, self._seen.shown_text)
@@ -221,3 +226,19 @@ class Journal:
     def _write(self, steps: Sequence[Step]) -> None:
         self._room.write_soon(steps)
         self._wrote()
+
+
+def _written_since(last: Replica, now: Replica) -> Mapping[str, Spans]:
+    """By cell, what those who had been in the room before have written since: a page brings it along."""
+    known = {client: clock for client, clock in clocks(last).items() if client}  # 0 is the server, reading the file
+    changed = [cell for cell in now.view.cells if (was := last.cell(cell.id)) is not None and was.source != cell.source]
+    if not changed:
+        return {}
+    copy = Replica()
+    copy.apply(now.update_since(b"\0"))
+    copy.close()
+    found: dict[str, Spans] = {}
+    for cell in changed:
+        with suppress(LocalProtocolError):  # a peer may have put anything there
+            found[cell.id] = written_since(copy.source_of(cell.id), known)
+    return found

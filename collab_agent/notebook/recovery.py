@@ -37,7 +37,7 @@ from .splice import Splice, Touching, apply, diff, inverse, normalise, rebase
 from .undo import CallRecord, CellChange
 from .undoing import Undoing
 from .unravel import unravel
-from .unsaved import with_unsaved
+from .unsaved import Spans, with_lost, with_unsaved
 
 _TELLING = 4
 """A text of so many characters that comes up elsewhere was carried there, not typed again."""
@@ -67,10 +67,12 @@ def recover(
     seen: Seen,
     in_use: Callable[[str], str] = lambda _cell: "",
     held: Held | None = None,
+    since: Mapping[str, Spans] | None = None,
 ) -> Recovery:
     """Compare the notebook before a restart, or another program's write, with the one behind it.
 
     ``records``: our own calls, oldest first.  ``held``: what the file held before that write; None: a restart.
+    ``since``: by cell, what of ``now`` people wrote who had been there before, later than ``last``.
     """
     ours = _Ours(last, now, records)
     ours.look()
@@ -78,7 +80,7 @@ def recover(
     sheet = Sheet(now)
     for step in plan.steps:
         sheet.do(step)
-    lost = _losses(last, now, sheet, ours.doubled | ours.torn, held or {})
+    lost = _losses(last, now, sheet, ours.doubled | ours.torn, held or {}, since or {})
     changed = {step.cell for step in plan.steps} & {*ours.record.cells, *ours.record.moved}
     places = {cell: place for place, cell in enumerate(sheet.order)}
     again = tuple(sorted(changed, key=lambda cell: places.get(cell, -1)))
@@ -361,7 +363,9 @@ def _covers(theirs: Splice, own: Splice) -> bool:
     return theirs.start <= own.start and own.stop <= theirs.stop and own.insert in theirs.insert
 
 
-def _losses(last: Desk, now: Desk, sheet: Sheet, twice: frozenset[str], held: Held) -> CallRecord:
+def _losses(
+    last: Desk, now: Desk, sheet: Sheet, twice: frozenset[str], held: Held, since: Mapping[str, Spans]
+) -> CallRecord:
     """What ``last`` held and the sheet lacks."""
     cells: dict[str, CellChange] = {}
     for was in last.view.cells:
@@ -372,11 +376,14 @@ def _losses(last: Desk, now: Desk, sheet: Sheet, twice: frozenset[str], held: He
             if (was.source.strip() or was.execution_count is not None) and not _same(saved, was):
                 cells[was.id] = CellChange(State(was.type, was.source, last.nbformat(was.id)), None)
             continue
-        wanted = was.source if saved is None else with_unsaved(saved.source, was.source, here.source)
+        view, wanted = now.cell(was.id), was.source
+        if saved is not None:
+            wanted = with_unsaved(saved.source, was.source, here.source)
+        elif view is not None and view.source == here.source:
+            wanted = with_lost(was.source, here.source, since.get(was.id, ()))
         if any(wanted[splice.start : splice.stop].strip() for splice in diff(wanted, here.source)):
             cells[was.id] = CellChange(State(here.type, wanted), State(here.type, here.source))
             continue
-        view = now.cell(was.id)
         ran = was.type == "code" and was.execution_count is not None and not was.running
         ran = ran and (saved is None or saved.execution_count != was.execution_count)
         if ran and here.type == "code" and view is not None and view.execution_count is None:

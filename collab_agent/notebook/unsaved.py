@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from .splice import Splice, Splices, apply, diff, normalise
 
-_Spans = Sequence[tuple[int, int]]
+Spans = Sequence[tuple[int, int]]
+"""Stretches of a text: first character, and the one behind the last."""
 
 
 def with_unsaved(held: str, room: str, now: str) -> str:
@@ -32,7 +33,20 @@ def with_unsaved(held: str, room: str, now: str) -> str:
     return apply(now, normalise(back, now))
 
 
-def inserted(splices: Splices) -> _Spans:
+def with_lost(room: str, now: str, since: Spans) -> str:
+    """What the room held, and what people have written ``since`` (stretches of ``now``), each where it stands.
+
+    A page that joins a restarted server before us brings along what its human typed meanwhile: that is not to go for
+    what the server has lost.
+    """
+    back = []
+    for hunk in diff(now, room):
+        kept = "".join(now[a:b] for a, b in _within(since, hunk.start, hunk.stop))
+        back.append(Splice(hunk.start, hunk.stop, hunk.insert + kept))
+    return apply(now, normalise(back, now))
+
+
+def inserted(splices: Splices) -> Spans:
     """Where in the text behind these splices stands what they have put in."""
     spans, shift = [], 0
     for splice in splices:
@@ -42,7 +56,7 @@ def inserted(splices: Splices) -> _Spans:
     return spans
 
 
-def _within(spans: _Spans, start: int, stop: int) -> _Spans:
+def _within(spans: Spans, start: int, stop: int) -> Spans:
     """The parts of spans that lie between two places."""
     cut = [(max(a, start), min(b, stop)) for a, b in spans]
     return [(a, b) for a, b in cut if a < b]

@@ -8,7 +8,8 @@ units; so only what can be vouched for is taken from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,8 @@ ItemId = tuple[int, int]
 """Client id and clock (UTF-16 units)."""
 
 _MOST_LOOKS = 500
+_MOST_READ = 5_000
+_MARK = "|"
 AFTER_LEFT, BEFORE_RIGHT = -1, 0
 """Yjs's ``assoc``: a position sticks to the character on its left, or to the one on its right."""
 
@@ -188,6 +191,30 @@ def writers(text: Text, start: int, stop: int) -> set[int]:
         found |= set() if item is None else {item[0]}
         at += len(current[first : first + step].encode())
     return found
+
+
+def written_since(text: Text, known: Mapping[int, int]) -> list[tuple[int, int]]:
+    """The characters (from, to) that writers in ``known`` (client id -> their next clock then) have written since.
+
+    ``text`` is of a copy, which is spoilt: only of a block's first character the clock is sure, so that one is made of
+    each.  A text longer than ``_MOST_READ`` is not looked at.
+    """
+    current, found = str(text), list[tuple[int, int]]()
+    at = len(current.encode())
+    if text.doc is None or len(current) > _MOST_READ:
+        return []
+    with text.doc.transaction():
+        for index in range(len(current) - 1, -1, -1):
+            at -= len(current[index].encode())
+            text.insert(at, _MARK)
+            item = _item_at(text, at + len(_MARK))
+            if item is None or item[1] < known.get(item[0], math.inf):
+                continue
+            if found and found[-1][0] == index + 1:
+                found[-1] = (index, found[-1][1])
+            else:
+                found.append((index, index + 1))
+    return found[::-1]
 
 
 def _has_come(text: Text, client: int, clock: int) -> bool:

@@ -126,7 +126,8 @@ class Scene:
         return await self.call("execute_notebook_code", cells=["#2"], wait_s=WAIT_S)
 
     async def leave(self) -> Result:
-        """Leave the notebook."""
+        """Leave the notebook: what the agent has had is its no more."""
+        self.known.clear()
         return await self.call("setup_notebook", notebook_path=self.path, action="leave")
 
     def _note(self, event: Event) -> None:

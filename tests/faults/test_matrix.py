@@ -33,6 +33,7 @@ USUAL = [
     ("kernel shut down", "idle"),
     ("server stopped", "mid-edit"),
     ("server killed", "mid-edit"),
+    ("server hangs in shutdown", "mid-run"),
 ]
 JITTER_S = 0.6
 

@@ -151,6 +151,28 @@ def test_outputs_that_are_lost_come_back_unless_the_cell_was_run_since() -> None
     assert [output.text for output in agent.now.outputs("cella")] == ["21\n"]
 
 
+@pytest.mark.parametrize(
+    ("now", "typed", "wanted"),
+    [
+        ("DEF hers\n", (0, 4), {"ABC", "DEF", "hers"}),
+        ("hers DEF\n", (4, 8), {"ABC", "DEF", "hers"}),
+        ("hers\nDEF\n", (5, 9), {"ABC", "DEF", "hers"}),
+        ("hers before\n", (0, 0), {"ABC", "hers"}),
+    ],
+)
+def test_what_a_page_brings_along_is_not_taken_out_for_what_is_lost(
+    now: str, typed: tuple[int, int], wanted: set[str]
+) -> None:
+    """It joined before the agent did, with what its human had typed meanwhile."""
+    agent = Agent("hers\n")
+    human(agent.last, "cella", "hers ABC\n")
+    human(agent.now, "cella", now)
+    lost = recover(agent.last, agent.now, [], agent.seen, since={"cella": [typed]}).lost
+    write(agent.now, Undoing(agent.now, agent.seen).bring_back(Edit("restore", "edits[0]"), lost).steps)
+    (text,) = sources(agent.now)
+    assert {word for word in ("ABC", "DEF", "hers", "before") if text.count(word) == 1} == wanted
+
+
 def test_what_has_come_back_is_no_longer_lost() -> None:
     agent = Agent("a\n", "b\n")
     human(agent.last, "cella", "a\nhuman\n")

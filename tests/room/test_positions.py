@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from collab_agent.config import Identity
 from collab_agent.notebook.splice import Splice, Splices, diff, utf16_length
 from collab_agent.notebook.steps import DeleteCell, InsertCell, SpliceSource
-from collab_agent.room.positions import Range, at_character, character_of, end_of, start_of, text_id
+from collab_agent.room.codec import state_vector
+from collab_agent.room.positions import Range, at_character, character_of, end_of, start_of, text_id, written_since
 from collab_agent.room.presence import decode, encode, room_state
 from collab_agent.room.replica import Replica
 from tests import npm
@@ -311,3 +312,22 @@ def test_a_character_is_found_in_its_own_text_and_no_other(histories: list[list[
             position = at_character(text, index).to_json() | {"type": None}
             if position["item"] is not None:
                 assert replica.cell_of_position(position) == cell.id
+
+
+@given(texts, st.lists(st.tuples(st.integers(0, 30), texts), max_size=4))
+@settings(deadline=None)
+def test_what_was_written_since_a_moment_is_told_by_its_writer(before: str, typed: list[tuple[int, str]]) -> None:
+    """Also behind non-ASCII text, where pycrdt's own sticky indices are wrong; a stranger's text is none of it."""
+    page, stranger = Replica(), Replica()
+    page.write([InsertCell(MINE, 0, "code", before)])
+    known = state_vector(page.state_vector())
+    marked = [""] * len(before)
+    for place, text in typed:
+        at = min(place, len(marked))
+        page.write([SpliceSource(MINE, (Splice(at, at, text),))])
+        marked[at:at] = list(text)
+    stranger.apply(page.update_since(b"\0"))
+    stranger.write([SpliceSource(MINE, (Splice(0, 0, "stranger"),))])
+    spans = written_since(stranger.source_of(MINE), known)
+    found = {place - len("stranger") for start, stop in spans for place in range(start, stop)}
+    assert found == {place for place, mark in enumerate(marked) if mark}
