@@ -127,8 +127,9 @@ class Scene:
 
     async def leave(self) -> Result:
         """Leave the notebook: what the agent has had is its no more."""
+        result = await self.call("setup_notebook", notebook_path=self.path, action="leave")
         self.known.clear()
-        return await self.call("setup_notebook", notebook_path=self.path, action="leave")
+        return result
 
     def _note(self, event: Event) -> None:
         if isinstance(event, Changed):
