@@ -30,6 +30,7 @@ PAUSE_S = 0.5
 SHARE = 20
 """Between two readings lies so many times as long as one takes."""
 MOST_TRIES = 5
+MOST_MISSES = 3
 SUSPECT_S = 5.0
 NOTICED_S = 1.5
 """After so long the server has noticed that another program has written the file: it looks every second."""
@@ -60,6 +61,7 @@ class Disk:
         self._wanted = anyio.Event()
         self._suspect: _Suspect | None = None
         self._missing: bool | None = False
+        self._misses = 0
         self._overwrites = 0
         self._editors: dict[str, bool] = {}
         """Who has it open as text; whether that was told."""
@@ -151,13 +153,16 @@ class Disk:
         try:
             content, sha = await self._host.on_disk()
             self._took = anyio.current_time() - began
-        except NotebookNotFound:
+        except NotebookNotFound:  # once is nothing: while the server writes it, a file may not be there
+            self._misses += 1
+            if self._misses < MOST_MISSES:
+                return False
             if self._missing is False:
                 self._missing = True
             return True
         except NotebookUnreadable:
             return False
-        self._missing = False
+        self._missing, self._misses = False, 0
         if self._suspect is not None and self._suspect.told:  # no hash came behind it: it was no save
             self._overwritten(self._suspect.moment)
         before = self._overwrites

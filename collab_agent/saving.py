@@ -27,8 +27,10 @@ from .room.replica import Replica
 AUTOSAVE_S = 1.0
 """How long after an own change the server is asked to save."""
 RETRY_S = 0.1
+STROKE_S = 0.2
 HOLD_S = 0.5
 """For so long at most a run's outputs wait for a save."""
+MOST_MISSES = 3
 MOST_TRIES = 8
 """So often a save that did not come to writing is asked for again at once."""
 MOST_MOMENTS = 200
@@ -43,6 +45,8 @@ class Saver:
         self._limits = limits
         self._moments: list[NotebookView] | None = None
         self._dirty = anyio.Event()
+        self._misses = 0
+        self._typed = anyio.Event()
         self._peace = anyio.Event()
         self._peace.set()
         self.on_saving: Callable[[], Callable[[], None]] = lambda: _nothing
@@ -54,13 +58,15 @@ class Saver:
         """The document has changed; by us, or by somebody else."""
         if own:
             self._dirty.set()
+        else:
+            self._typed.set()
         if self._moments is not None and self._moments[-1] is not self._room.replica.view:
             self._moments = [*self._moments[-MOST_MOMENTS:], self._room.replica.view]
 
     async def save(self) -> None:
         """Have the file written, and read it back until it holds what the room holds; ``SaveFailed`` otherwise."""
         first = self._room.replica.view
-        self._moments = [first]
+        self._moments, self._misses = [first], 0
         saved = self.on_saving()
         answer = ""
         try:
@@ -102,6 +108,9 @@ class Saver:
         try:
             return await self._host.read_back()
         except NotebookNotFound as exc:
+            self._misses += 1
+            if self._misses < MOST_MISSES:
+                return {}  # while the server writes it, a file may not be there
             raise SaveFailed(
                 "Not on disk: the notebook's file was moved or deleted by another program, and nothing was written in "
                 f"its place. The room still has all edits. {exc.message}",
@@ -125,11 +134,19 @@ class Saver:
         if not self._room.connected or not self._may_autosave():
             return
         with suppress(CollabAgentError):
-            for _ in range(tries):
+            for attempt in range(tries):
                 before = await self._host.modified() if tries > 1 else ""
+                if attempt:
+                    await self._typed_again()
                 if await self._asked_in_peace() == "failed" or tries == 1 or await self._host.modified() != before:
                     break
         self.on_asked()
+
+    async def _typed_again(self) -> None:
+        """Wait for the next keystroke: the longest time without one begins behind it."""
+        self._typed = anyio.Event()
+        with anyio.move_on_after(STROKE_S):
+            await self._typed.wait()
 
     async def _asked_in_peace(self) -> str:
         """Ask for a save while we write no outputs.

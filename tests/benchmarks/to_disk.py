@@ -49,9 +49,9 @@ class Reader:
         """Until cancelled."""
         last = 0
         while True:
-            changed = self._file.stat().st_mtime_ns
-            if changed != last:
-                with suppress(ValueError):  # the server is just writing it
+            with suppress(ValueError, FileNotFoundError):  # the server is just writing it
+                changed = self._file.stat().st_mtime_ns
+                if changed != last:
                     self.look()
                     last = changed
             await anyio.sleep(POLL_S)
