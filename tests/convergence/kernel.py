@@ -69,6 +69,7 @@ class _Connection:
         """Hang up."""
         self._kernel.connections.pop(self, None)
         self._to_client.close()
+        self._frames.close()
 
 
 class _Link(Link):
