@@ -30,7 +30,7 @@ _RUN = re.compile(r"^run \S+ (\S+) \[(.*?)\] (\w+) [\d.]+ s$", re.MULTILINE)
 _MADE = re.compile(r"^inserted (\S+) \(", re.MULTILINE)
 _LINE = re.compile(r"^ *\d+│(.*)$", re.MULTILINE)
 _HEADER = re.compile(r"^(?:#\d+ )?(\S+) (?:code|markdown|raw) \[", re.MULTILINE)
-_RAISED = re.compile(r"^\w+(?:Error|Exception): .*$", re.MULTILINE)
+_RAISED = re.compile(r"(?<=^│)\w+(?:Error|Exception): .*$", re.MULTILINE)
 _POLL_S = 0.05
 _HEARS_S = 10.0
 _RUN_S = 90.0
