@@ -77,7 +77,7 @@ def parse_info(text: str, started: float) -> Candidate | None:
         info = json.loads(text)
         pid, token, root_dir = info["pid"], info.get("token") or "", info.get("root_dir")
         server = Server(base_url(info["url"]), token, root_dir if isinstance(root_dir, str) else None)
-    except (ValueError, KeyError, TypeError, AttributeError, ConfigError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError):
         return None
     if info.get("sock") or not isinstance(pid, int) or not isinstance(token, str):
         return None

@@ -88,7 +88,7 @@ class Rest:
     def _parsed(self, response: httpx2.Response, kind: type[T]) -> T:
         try:
             body = json.loads(response.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, kind):
             raise ServerRefused(
@@ -124,7 +124,7 @@ class Rest:
         try:
             body = json.loads(response.content)
             text = str(body.get("message", "")) if isinstance(body, dict) else ""
-        except ValueError:
+        except (ValueError, RecursionError):
             text = "" if "<html" in response.text[:500].lower() else response.text
         if self.server.token:
             text = text.replace(self.server.token, "…")

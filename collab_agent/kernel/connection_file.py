@@ -73,7 +73,7 @@ def parse_connection(text: str) -> Connection | None:
         digest = info["signature_scheme"].removeprefix("hmac-")
         addresses = {channel: _address(info, channel) for channel in _CHANNELS}
         key = info["key"].encode()
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     local = info["transport"] == "ipc" or is_local(info["ip"])
     if not local or not key or digest not in _DIGESTS or info.get("curve_publickey"):

@@ -227,7 +227,7 @@ def _channels(busy: bool, seconds: float) -> tuple[tuple[Channel, float], ...]:
 def _loaded(answer: Any) -> Mapping[str, Any]:
     try:
         found = json.loads(answer) if isinstance(answer, str) else answer
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise KernelError("The kernel's answer cannot be read.", 'Look with execute_notebook_code(code="...").')

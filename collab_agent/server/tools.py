@@ -395,6 +395,6 @@ def _edits(value: Any) -> Any:
     if isinstance(value, str):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidEdit("edits must be a list of objects. Nothing was written.") from None
     return value

@@ -16,7 +16,7 @@ for _ in range(200):
 
 texts = st.one_of(
     st.text(max_size=8),
-    st.sampled_from(["", "\0", "\ud800", "a\udc00b", "é😀", "\r\b\x1b[31m", "x" * 20_000, "__proto__", "\u202e\u200b"]),
+    st.sampled_from(["", "\0", "\ud800", "a\udc00b", "é😀", "\r\b\x1b[31m", "x" * 5_000, "__proto__", "\u202e\u200b"]),
     st.text(st.characters(codec=None), max_size=6),  # lone surrogates, too
 )
 numbers = st.one_of(

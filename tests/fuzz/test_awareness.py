@@ -111,9 +111,7 @@ async def test_no_state_of_a_peer_puts_us_off(said: list[tuple[int, int, Any]]) 
         assert joined.lost == 0
 
 
-@given(
-    st.binary(max_size=40) | st.sampled_from([b"[" * 100_000, b'{"a":' * 5000, b"nul", b"\xff", b"9" * 5000]), clocks
-)
+@given(st.binary(max_size=40) | st.sampled_from([b"[" * 3_000, b'{"a":' * 2000, b"nul", b"\xff", b"9" * 5000]), clocks)
 @fuzz(40)
 async def test_what_is_no_state_at_all_is_passed_over(state: bytes, clock: int) -> None:
     """The server hands awareness on before it looks at it: whoever sends garbage must not throw anybody out."""
