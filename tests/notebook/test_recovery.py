@@ -10,8 +10,17 @@ import pytest
 from collab_agent.notebook.batches import batches
 from collab_agent.notebook.edit_ops import Edit
 from collab_agent.notebook.edits import Planner
+from collab_agent.notebook.model import CellView
 from collab_agent.notebook.outputs import Append
-from collab_agent.notebook.recovery import Recovery, come_back, fragments, missing_by_content, recover, still_lost
+from collab_agent.notebook.recovery import (
+    Recovery,
+    come_back,
+    fragments,
+    misplaced,
+    missing_by_content,
+    recover,
+    still_lost,
+)
 from collab_agent.notebook.seen import Seen
 from collab_agent.notebook.splice import diff
 from collab_agent.notebook.steps import EndRun, InsertCell, SpliceSource, Step, WriteOutputs
@@ -202,3 +211,37 @@ def test_without_ids_a_cell_is_missing_whose_text_no_cell_has() -> None:
     last, now = page_of("a", "b", "b", ""), Replica()
     write(now, [InsertCell(f"new{n}", n, "code", text) for n, text in enumerate(["b", "a"])])
     assert [cell.id for cell in missing_by_content(last, now)] == ["cellc"]
+
+
+# Another program's write.
+
+
+def held(*cells: tuple[str, str]) -> dict[str, CellView]:
+    """What a file held."""
+    return {cell: CellView(cell, "code", source) for cell, source in cells}
+
+
+def test_what_the_file_had_held_is_not_lost() -> None:
+    last, now = page_of("a = 1", "b = 2"), page_of("a = 9")
+    found = recover(last, now, [], Seen(), held=held(("cella", "a = 1"), ("cellb", "b = 2")))
+    assert found.plan is None
+    assert not found.lost.cells
+
+
+def test_only_what_was_typed_beyond_the_file_is_lost() -> None:
+    last, now = page_of("a = 1  # typed", "b = 2  # typed", "c = 3"), page_of("a = 9")
+    found = recover(last, now, [], Seen(), held=held(("cella", "a = 1"), ("cellb", "b = 2")))
+    assert [(cell, fragments(change)) for cell, change in found.lost.cells.items()] == [
+        ("cella", ["  # typed"]),
+        ("cellb", ["b = 2  # typed"]),
+        ("cellc", ["c = 3"]),
+    ]
+
+
+def test_a_cell_that_the_file_has_and_the_room_has_not_is_misplaced() -> None:
+    last, now = page_of("a = 1", "b = 2", "c = 3"), page_of("a = 1")
+    found = misplaced(last, now, held(("cella", "a = 1"), ("cellc", "c = 3")))
+    assert [(cell, fragments(change)) for cell, change in found.cells.items()] == [("cellc", ["c = 3"])]
+    plan = Undoing(now, Seen()).bring_back(Edit("restore", "edit 1"), found)
+    write(now, plan.steps)
+    assert sources(now) == ["a = 1", "c = 3"]
