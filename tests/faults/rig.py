@@ -126,9 +126,11 @@ class Scene:
         return await self.call("execute_notebook_code", cells=["#2"], wait_s=WAIT_S)
 
     async def leave(self) -> Result:
-        """Leave the notebook: what the agent has had is its no more."""
+        """Leave the notebook: the agent watches no more over what is not on disk then, its own or another's."""
         result = await self.call("setup_notebook", notebook_path=self.path, action="leave")
         self.known.clear()
+        if "not known to be on disk" in result.text:
+            self.unsure, self.confirmed = [*self.unsure, *self.confirmed], []
         return result
 
     def _note(self, event: Event) -> None:
