@@ -62,7 +62,8 @@ class Arguments:
         value = self._given.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < least:
+        is_whole = value.is_integer() if isinstance(value, float) else isinstance(value, int)  # NaN is a float
+        if isinstance(value, bool) or not is_whole or value < least:
             raise self._wrong(name, f"a whole number from {least} on")
         return int(value)
 

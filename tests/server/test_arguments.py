@@ -69,3 +69,10 @@ def test_no_tool_takes_a_servers_address_and_all_have_annotations_and_no_structu
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint is (tool is QUERY)
         assert tool.output_schema is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1.5, True, "1", [1]])
+def test_what_is_no_whole_number_is_refused(value: object) -> None:
+    """Found by fuzzing: JSON as Python reads it has numbers that no integer can be."""
+    with pytest.raises(InvalidEdit, match="offset must be a whole number"):
+        Arguments(QUERY, {"offset": value}).integer("offset", 0)
