@@ -31,7 +31,8 @@ SHARE = 20
 """Between two readings lies so many times as long as one takes."""
 MOST_TRIES = 5
 MOST_MISSES = 3
-SUSPECT_S = 5.0
+MOST_LATER = 1_000
+"""So many updates later the server would have come by."""
 NOTICED_S = 1.5
 """After so long the server has noticed that another program has written the file: it looks every second."""
 LOADING = frozenset({0})
@@ -44,7 +45,6 @@ class _Suspect:
 
     clients: frozenset[int]
     moment: int
-    at: float
     told: bool = False
 
 
@@ -114,16 +114,18 @@ class Disk:
         elif change.cells or change.deleted:
             if change.state.get("hash", "") is None or self._people.is_server(change.clients):
                 self._overwritten(moment)
-            elif self._suspect is None or self._suspect.at < anyio.current_time() - SUSPECT_S:
-                unknown = not any(self._people.knows(client) for client in change.clients)
-                self._suspect = _Suspect(change.clients, moment, anyio.current_time()) if unknown else None
+            else:  # what others sent meanwhile may have come in the same update
+                unknown = frozenset(client for client in change.clients if not self._people.knows(client))
+                if unknown or not change.clients:
+                    self._suspect = _Suspect(unknown, moment)
         elif change.state == {"dirty": False} and self._suspect is not None:
-            if self._suspect.clients and self._suspect.clients == change.clients:
+            if change.clients and change.clients <= self._suspect.clients:
                 self._overwritten(self._suspect.moment)
             else:
                 self._suspect.told = True
                 self.look()
-        if self._suspect is None:
+        if self._suspect is None or moment - self._suspect.moment > MOST_LATER:
+            self._suspect = None
             self._room.replica.rolling.trim()
 
     def _overwritten(self, moment: int) -> None:

@@ -229,3 +229,28 @@ async def test_keystrokes_while_the_file_is_written_again_and_again_can_all_be_p
         await agent.edit({"op": "restore"})
         await ada.wait_for(lambda: ada.lost() == [])
         assert sorted(ada.source(1)) == sorted(SECOND + "".join(ada.keystrokes)), "nothing is doubled"
+
+
+async def test_cells_that_the_server_deletes_by_mistake_can_be_put_back(mortal: MortalLab) -> None:
+    """Where somebody inserts cells while the server puts the file into a large room, it deletes some others."""
+    texts = [f"value_{n} = {n}" for n in range(800)]
+    async with shared(mortal, *texts) as both:
+        agent, ada = both.agent, both.ada
+        done = anyio.Event()
+
+        async def insert_on() -> None:
+            while not done.is_set():
+                await ada.insert_cell(0, "'hers'")
+                await anyio.sleep(0.02)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(insert_on)
+            await both.overwrite(text(799, "value_799 = 'writer'"))
+            done.set()
+        await agent.sees(ada)
+        await agent.query()
+        missing = set(texts[:799]) - set(ada.sources())
+        if missing:
+            await agent.edit({"op": "restore"})
+            await ada.wait_for(lambda: set(texts[:799]) <= set(ada.sources()))
+        assert len(set(ada.ids())) == len(ada.ids())
