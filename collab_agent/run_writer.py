@@ -114,7 +114,8 @@ class RunWriter:
             if was is None or now is None or now.type != "code" or run.taken_over or cell_id in change.began:
                 continue
             # Who rebuilt it had not heard of the end; ours it is where nothing was run there since.
-            if not was.running and was.execution_count == run.count and (now.running or now.execution_count != run.count):
+            ours = not was.running and was.execution_count == run.count
+            if ours and (now.running or now.execution_count != run.count):
                 whole = tuple(Append(dict(output)) for output in run.outputs.state)
                 self._room.write_soon([BeginRun(now.id), WriteOutputs(now.id, whole), EndRun(now.id, run.count)])
                 self._note_version(run)
@@ -156,7 +157,10 @@ class RunWriter:
                 run.note("the cell's text was changed while it ran; this is the result of the earlier text")
             steps = [*self._output_steps(run), EndRun(run.cell, run.count)]
             if not run.taken_over:
+                run.written_version = 0
                 await self._room.write(steps)
+                if run.written_version < 0:
+                    return False  # somebody has rebuilt the cell meanwhile, and had not heard of this
                 self._note_version(run)
             cell = self._room.replica.cell(run.cell)
         except (RoomClosed, SyncTimeout):
