@@ -111,6 +111,12 @@ class Scene:
             self.agent.peer().observe(self._note)
         return result
 
+    async def opened(self) -> None:
+        """Open the notebook, before anything breaks: the clocks are short, and the machine may be busy."""
+        with anyio.fail_after(RECOVER_S):
+            while (await self.setup()).is_error:
+                pass
+
     async def insert(self) -> Result:
         """Insert a cell whose text is there only once."""
         text = f"agent_{len(self.confirmed) + len(self.unsure)} = 1"

@@ -70,7 +70,7 @@ async def play(scene: Scene, fault: Fault, phase: Phase, late: float) -> None:
         await fault.strike(scene)
 
     if phase != "joining":
-        assert not (await scene.setup()).is_error
+        await scene.opened()
         await scene.insert()
     scene.wire.forget()
     async with anyio.create_task_group() as tasks:

@@ -118,7 +118,7 @@ async def make_mute(lab: MortalLab) -> None:
 
 async def test_who_waits_for_a_kernel_that_was_stopped_is_told_and_the_run_goes_on_with_it(mortal: MortalLab) -> None:
     async with scene_on(mortal) as scene:
-        await scene.setup()
+        await scene.opened()
         async with anyio.create_task_group() as tasks:
 
             async def stop() -> None:
@@ -139,7 +139,7 @@ async def test_who_waits_for_a_kernel_that_was_stopped_is_told_and_the_run_goes_
 
 async def test_a_run_is_told_of_while_all_connections_are_away_and_found_again_in_full(mortal: MortalLab) -> None:
     async with scene_on(mortal) as scene:
-        await scene.setup()
+        await scene.opened()
         async with anyio.create_task_group() as tasks:
 
             async def cut() -> None:
@@ -165,7 +165,7 @@ async def test_a_kernel_that_was_stopped_before_anything_was_asked_of_it_can_be_
     mortal: MortalLab, direct: bool
 ) -> None:
     async with scene_on(mortal, direct=direct) as scene:
-        await scene.setup()
+        await scene.opened()
         stop_kernel(scene)
         result = await scene.call("execute_notebook_code", cells=["#3"], wait_s=600)
         assert "the kernel has not answered for" in result.text
