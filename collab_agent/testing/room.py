@@ -137,8 +137,9 @@ class InProcessRoom:
     """A notebook's room without a server; an async context manager.  ``connect`` is what a ``RoomProvider`` takes.
 
     ``refuse``: makes connecting fail; ``attempts``: how often somebody tried.  ``echo`` false: clients do not get
-    their own updates back; ``mute``: nobody gets any, except as an answer.  ``save_status``: the answer to requests to save, None for silence; ``saves``: their
-    numbers.  ``channels``: the connections so far, in order, the dead ones too.
+    their own updates back; ``mute``: nobody gets any, except as an answer.  ``save_status``: the answer to requests
+    to save, None for silence; ``saves``: their numbers.  ``channels``: the connections so far, in order, the dead
+    ones too.
     """
 
     def __init__(self, cells: Sequence[CellSpec] = (), path: str = "notebook.ipynb") -> None:

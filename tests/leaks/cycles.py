@@ -59,14 +59,14 @@ def _sockets() -> int:
     return found
 
 
-async def repeat(cycle: Cycle, times: int) -> list[Left]:
-    """What is left after each cycle but the first ``WARM_UP``."""
+async def repeat(cycle: Cycle, times: int, *, every: int = 1) -> list[Left]:
+    """What is left after each cycle, or every so many, but the first ``WARM_UP``."""
     tracemalloc.start()
     try:
         found = []
         for number in range(WARM_UP + times):
             await cycle()
-            if number >= WARM_UP:
+            if number >= WARM_UP and number % every == 0:
                 found.append(left())
         return found
     finally:
