@@ -328,7 +328,7 @@ FAULTS: Mapping[str, Fault] = {
 async def scene_on(lab: MortalLab, *, direct: bool = False) -> AsyncIterator[Scene]:
     """A notebook with a kernel, a human who is there and types, and an agent that has not opened it yet.
 
-    ``direct``: the agent may reach the kernel by ZMQ, past the wire.
+    ``direct``: the agent is not behind the wire, and may reach the kernel by ZMQ.
     """
     path = lab.notebook([HERS, SLOW, "x = 1"])
     headers = {"Authorization": f"token {lab.server.token}"}
@@ -340,7 +340,7 @@ async def scene_on(lab: MortalLab, *, direct: bool = False) -> AsyncIterator[Sce
     ):
         rest = Rest(client)
         session = await rest.open_session(path)
-        server = replace(wire.server, runtime_dir=lab.runtime_dir if direct else None)
+        server = replace(lab.server, runtime_dir=lab.runtime_dir) if direct else wire.server
         async with mcp_agent_on(server, limits=BRISK) as agent:
             scene = Scene(lab, wire, agent, ada, rest, path, session["id"], session["kernel"]["id"])
             async with anyio.create_task_group() as tasks:
