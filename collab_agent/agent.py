@@ -121,7 +121,7 @@ class Agent:
             found = await self._find(api, path)
             if found is not None:
                 return found
-            await refuse_elsewhere(api.server, path)
+            await refuse_elsewhere(api, path)
             made = not self.settings.policy.read_only and await api.create_notebook(path, kernel)
             peer = self._new_peer(api, path)
             if made:

@@ -18,14 +18,21 @@ from collab_agent.errors import CollabAgentError, NotebookElsewhere
 from collab_agent.jupyter.address import same_server
 from collab_agent.jupyter.api import JupyterApi
 from collab_agent.jupyter.discovery import running_servers
+from collab_agent.jupyter.models import Session
 
 ASK_S = 3.0
 
 
-async def refuse_elsewhere(server: Server, path: str) -> None:
-    """``NotebookElsewhere`` where another running server of this user has the file of this notebook open."""
-    for other, name in await anyio.to_thread.run_sync(_holders, server, path):
-        if await _has_open(other, name):
+async def refuse_elsewhere(api: JupyterApi, path: str) -> None:
+    """``NotebookElsewhere`` where another running server of this user has the file of this notebook open.
+
+    A server that has a session of the one we use is the same one, behind a proxy or a tunnel.
+    """
+    holders = await anyio.to_thread.run_sync(_holders, api.server, path)
+    ours = {session.id for session in await api.sessions()} if holders else set()
+    for other, name in holders:
+        theirs = await _sessions(other)
+        if any(session.path == name for session in theirs) and not any(session.id in ours for session in theirs):
             raise NotebookElsewhere(
                 f"{path!r} is open on another Jupyter server of this user, too: {other.url} (root folder "
                 f"{other.root_dir}). Two servers overwrite each other's file, and what people type is lost. It was not "
@@ -49,9 +56,9 @@ def _holders(server: Server, path: str) -> Sequence[tuple[Server, str]]:
     return found
 
 
-async def _has_open(server: Server, path: str) -> bool:
-    """Whether a server has a session for a notebook; false where it does not answer."""
+async def _sessions(server: Server) -> Sequence[Session]:
+    """A server's sessions; none where it does not answer."""
     with suppress(CollabAgentError):
         async with JupyterApi(server, timeout_s=ASK_S) as api:
-            return any(session.path == path for session in await api.sessions())
-    return False
+            return await api.sessions()
+    return []
