@@ -152,6 +152,8 @@ async def structure(at: Session) -> None:
             seat.regrouped |= marks_in(cell.source + below.source)
         if op != "clear":
             at.rebuild(concerned, seat)
+        if op == "merge" and len(at.rebuilders[cell.id]) > 1:  # into a cell that somebody is just deleting
+            at.ledger.excuse(marks_in("".join(at.texts(below.id))))
         at.disown(*concerned)
         at.ledger.excuse(taken)
         try:
