@@ -72,9 +72,10 @@ async def test_human_is_the_cell_with_the_humans_cursor(
             await mcp_agent.hears(lambda: len({peer.cell_id for peer in mcp_agent.peer().peers}) == 2)
             two = await mcp_agent.refused("query_notebook", query="cells", cells=["@human"])
             assert "@Ada in #2" in two.text
-            assert "@Bob: physics in #3" in two.text
+            assert '@"Bob: physics" in #3' in two.text  # a name of more than letters is quoted
             assert await shows(mcp_agent, "@Ada") == ["b 漢"]
             assert await shows(mcp_agent, "@bob: physics") == ["c"]
+            assert await shows(mcp_agent, '@"Bob: physics"') == ["c"]
             unknown = await mcp_agent.refused("query_notebook", query="cells", cells=["@Eve"])
             assert "@Ada" in unknown.text
             await mcp_agent.edit({"op": "replace", "cell": "@Ada", "old": "b", "new": "B"})
