@@ -126,7 +126,7 @@ async def test_a_renaming_is_followed_while_everybody_works(mortal: MortalLab) -
             await both.agent.edit({"op": "insert", "source": "after"})
             await both.agent.ok("setup_notebook", action="save")
         assert not both.file.exists()
-        assert both.ada.sources()[2:] == ["before", "after"]
+        await both.ada.wait_for(lambda: both.ada.sources()[2:] == ["before", "after"])
         await both.agree()
 
 
