@@ -24,7 +24,7 @@ from ..notebook.batches import DropDoubled, Part
 from ..notebook.steps import Step
 from .channel import Channel, ChannelClosed, Connect
 from .presence import State
-from .protocol import Acknowledged, Changed, Conflict, Event, Lost, PeersChanged, RoomProtocol, SaveAnswered, Synced
+from .protocol import Acknowledged, Changed, Conflict, Event, Lost, RoomProtocol, SaveAnswered, Synced
 from .replica import RemoteChange, Replica, Written
 from .twins import Twins
 from .watch import Verdict, Watch
@@ -230,8 +230,6 @@ class RoomProvider:
                     protocol.publish(self._state, anyio.current_time())
                 self._drop_twins(protocol)
                 self._mend(protocol)
-            case Changed() | PeersChanged():
-                self._drop_twins(protocol)
             case Acknowledged(number):
                 for earlier in [n for n in self._acks if n <= number]:
                     self._acks.pop(earlier).set()
@@ -276,6 +274,8 @@ class RoomProvider:
             await anyio.sleep(TICK_S)
             for event in protocol.tick(anyio.current_time()):
                 self._on_event(event)
+            if self._protocol is protocol:  # not at once: another agent's move stands there twice for a moment
+                self._drop_twins(protocol)
             self._wake()
 
     def _lose(self, protocol: RoomProtocol) -> None:

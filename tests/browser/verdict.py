@@ -127,7 +127,9 @@ class Verdict:
         later = {other.kind for other in near if other.at >= fact.at}
         if fact.kind == "deleted":
             return now is None and fact.cell in self._ledger.state_at(since)
-        if fact.kind == "inserted" and fact.cell in self._ledger.state_at(since):
+        if fact.kind == "inserted" and any(
+            other.kind == "deleted" and other.cell == fact.cell and other.at <= fact.at for other in self._ledger.facts
+        ):
             return False  # it went and came back, as by undo and redo
         if now is None or later & {"deleted", "inserted"}:
             return False
