@@ -28,6 +28,7 @@ from pycrdt import Decoder
 from collab_agent.config import Identity, Limits
 from collab_agent.errors import CollabAgentError
 from collab_agent.peer import NotebookPeer
+from collab_agent.room.provider import TICK_S
 from collab_agent.run import Run
 from collab_agent.testing import CellSpec, Human, InProcessChannel, InProcessRoom, converged
 
@@ -37,6 +38,8 @@ from .ledger import Ledger, marks_in
 T = TypeVar("T")
 DEADLINE_S = 120.0
 """On the clock that leaps."""
+TWINS_S = 2 * TICK_S
+"""Within this agents have dropped their copies of cells that others have rebuilt, too."""
 HASTY = Limits(typing_s=0.0, line_quiet_s=0.0, line_wait_s=0.0)
 """For agents without manners, who write where somebody types."""
 HUMANS = ("Ada", "Ben", "Cem")
@@ -214,9 +217,10 @@ class Session:
         """Deliver everything, let all calls and runs end, and hold the session to what must be true then."""
         self.room.release()
         with anyio.move_on_after(DEADLINE_S) as scope:
-            while self._under_way() or not self._alike():
-                await anyio.sleep(0.05)  # of a clock that leaps
-                self.room.release()
+            await self._settle()
+            if self._doubled():
+                await anyio.sleep(TWINS_S)
+                await self._settle()
         if self.failure is not None:
             raise self.failure
         assert not scope.cancelled_caught, f"no convergence: {self._under_way()}: {self._everything()}"
@@ -229,6 +233,11 @@ class Session:
         self.rebuilders.clear()
         self.runners.clear()
 
+    async def _settle(self) -> None:
+        while self._under_way() or not self._alike():
+            await anyio.sleep(0.05)  # of a clock that leaps
+            self.room.release()
+
     def _under_way(self) -> list[str]:
         found = [f"{seat.name} is away" for seat in self.agents if seat.peer and not seat.peer._room.connected]
         found += [f"{seat.name} waits for a call" for seat in self.seats if seat.calls]
@@ -236,12 +245,16 @@ class Session:
         found += [f"{run.id} is {run.state}" for run in runs]
         return found if self.kernel.at_rest else [*found, "the kernel runs"]
 
+    def _doubled(self) -> dict[str, list[str]]:
+        """The ids that stand there more than once, with the texts of their cells."""
+        texts: defaultdict[str, list[str]] = defaultdict(list)
+        for cell in self.room.notebook.ycells:
+            texts[str(cell["id"])].append(str(cell["source"]))
+        return {cell: found for cell, found in texts.items() if len(found) > 1}
+
     def _contested(self) -> bool:
         """Whether cells that several have rebuilt at once stand there with one id and different texts."""
-        texts: defaultdict[str, set[str]] = defaultdict(set)
-        for cell in self.room.notebook.ycells:
-            texts[str(cell["id"])].add(str(cell["source"]))
-        twice = [cell for cell, found in texts.items() if len(found) > 1]
+        twice = [cell for cell, found in self._doubled().items() if len(set(found)) > 1]
         return bool(twice) and all(len(self.rebuilders[cell]) > 1 for cell in twice)
 
     def _alike(self) -> bool:
