@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from .errors import LocalProtocolError
 from .notebook.changes import ON_DISK, SOMEBODY, Author
 from .notebook.model import CellView, PeerView
 from .notebook.splice import diff
@@ -79,16 +80,16 @@ class Authorship:
         if len(change.clients) == 1 and (from_disk or not touched):
             self._servers |= {c for c in change.clients if c not in self._known} if _servers_own(change) else set()
         servers = self._servers | {DISK}
+        made = {cell_id: self._wrote(cell_id, None) for cell_id in touched if _is_made(cell_id, change)}
         if len(change.clients) == 1 and (not from_disk or change.clients <= servers):
-            return dict.fromkeys(touched, tuple(change.clients))
+            by = dict.fromkeys(touched, tuple(change.clients))
+            return by | {cell_id: tuple(makers) for cell_id, makers in made.items() if makers}
         if not touched:
             return {}
         by, peers = {}, present()  # finding carets takes time, and most updates have one author
         for cell_id, was in touched.items():
-            wrote = self._wrote(cell_id, was) & change.clients
-            if not change.clients and cell_id in change.cells and cell_id in change.deleted:
-                wrote = self._wrote(cell_id, None)  # moved in two steps: whoever made the double that stays
-            elif not wrote and from_disk:
+            wrote = made.get(cell_id) or self._wrote(cell_id, was) & change.clients
+            if not wrote and from_disk:
                 wrote = {DISK}
             elif not wrote:
                 wrote = self._carets(cell_id, was, touched, peers) & (change.clients or {p.client_id for p in peers})
@@ -122,9 +123,12 @@ class Authorship:
     def _wrote(self, cell_id: str, was: CellView | None) -> set[int]:
         """Who wrote what is new in a cell's text; of a cell that is new, who made it."""
         now = self._room.replica.cell(cell_id)
+        try:
+            text = self._room.replica.source_of(cell_id)
+        except LocalProtocolError:  # it is gone, or a peer has put there what is no cell
+            return set()
         if now is None:
             return set()
-        text = self._room.replica.source_of(cell_id)
         if was is None:
             return {text_id(text)[0]}
         found: set[int] = set()
@@ -151,6 +155,15 @@ class Authorship:
             inside = {peer for peer in inside if peer.head in starts} or inside
         near = inside or {peer for peer in peers if peer.cell_id in touched}
         return {peer.client_id for peer in near or (peers if len(peers) == 1 else ())}
+
+
+def _is_made(cell_id: str, change: RemoteChange) -> bool:
+    """Whether a cell is new, or built anew.
+
+    That is its maker's doing, also where it came in two updates, and where the server has named one of the two anew
+    between them (``CellIndex``).
+    """
+    return cell_id in change.cells and (change.before.get(cell_id) is None or cell_id in change.deleted)
 
 
 def _servers_own(change: RemoteChange) -> bool:

@@ -169,14 +169,35 @@ class CellIndex:
             if "source" in event.keys:
                 self._forget_text(cell)
             cell.view = replace(read_cell(cell.map), outputs_version=cell.view.outputs_version)
-        if cell.view.id != before.id:  # the server renames one of two cells with the same id
-            self._release_id(before.id, cell)
-            self._by_id.setdefault(cell.view.id, cell)
         self.views[index] = cell.view
+        if cell.view.id != before.id:
+            self._rename(cell, before, settled)
+            return
         settled.before.setdefault(cell.view.id, before)
         settled.changed.add(cell.view.id)
         if cell.view.source != before.source:
             settled.edited.add(cell.view.id)
+
+    def _rename(self, cell: Cell, before: CellView, settled: Settled) -> None:
+        """Of two cells that have one id, and differ, the server names the second anew when it saves.
+
+        The first may be the double of a cell that is being rebuilt: then that cell is now the double.
+        """
+        known = self._by_id.get(before.id) is cell
+        self._release_id(before.id, cell)
+        self._by_id.setdefault(cell.view.id, cell)
+        settled.before[cell.view.id] = None
+        settled.changed.add(cell.view.id)
+        if not known:
+            return
+        settled.deleted[before.id] = before
+        if (double := self._by_id.get(before.id)) is not None:
+            settled.before.setdefault(before.id, before)
+            settled.changed.add(before.id)
+            first = [before.id if each is cell else each.view.id for each in self.cells if each is not double]
+            second = [each.view.id for each in self.cells if each is not cell]
+            if _places(first, {before.id}) != _places(second, {before.id}):
+                settled.moved.add(before.id)
 
     def _release_id(self, cell_id: str, cell: Cell) -> None:
         """The id no longer means this cell; where two peers had doubled it, it means the other one."""

@@ -259,6 +259,21 @@ async def test_what_a_page_does_by_rebuilding_cells_is_told_as_what_its_human_di
         assert (await mcp_agent.query("changes")).body == f"Ada moved {names[0]} below {names[1]}"
 
 
+async def test_a_save_between_the_two_halves_of_a_rebuilding_hides_neither_the_cell_nor_whose_doing_it_was(
+    mcp_agent: McpAgent, jupyter: Server, notebook: Notebook
+) -> None:
+    """The server gives the second of two cells that differ, and have one id, an id of its own."""
+    async with pair(mcp_agent, jupyter, notebook) as (ada, _disk, names):
+        before = ada.ids()
+        double = {"id": before[3], "cell_type": "markdown", "source": ada.source(3), "metadata": {}}
+        ada.notebook.ycells.insert(3, ada.notebook.create_ycell(double))
+        await ada.wait_for(lambda: len(set(ada.ids())) == 5, 30)  # it has saved
+        assert ada.ids()[:4] == before
+        await ada.delete_cell(4)
+        await mcp_agent.sees(ada)
+        assert (await mcp_agent.query()).since == f"{SINCE}Ada made {names[3]} markdown"
+
+
 async def rebuild(human: Human, index: int, **changed: Any) -> None:
     """Delete a cell and insert it again in its place, as a page does to change its type."""
     value = {**(human.notebook.ycells[index].to_py() or {}), **changed}

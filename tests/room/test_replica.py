@@ -290,6 +290,32 @@ def test_a_cell_that_is_doubled_and_then_dropped_where_it_was_is_told_as_moved()
     assert theirs.source_of(a) is not None
 
 
+@pytest.mark.parametrize("step", ["move", "retype"])
+def test_the_server_may_save_between_the_two_halves_of_a_rebuilding_and_the_cell_keeps_its_id(step: str) -> None:
+    """It names the second of two that differ anew (jupyter_ydoc 3.4): that is the one that goes."""
+    ours = replica_of("a", "b", "c")
+    a, b, c = ids(ours)
+    page, theirs = page_of(ours), fresh(ours)
+    page.ycells[2]["source"].insert(1, "!")  # on its way to us, as are the server's ids
+    parts = [steps.MoveCell(c, 0)] if step == "move" else [steps.RetypeCell(c, "markdown")]
+    first, second = (ours.write(batch).update for batch in batches(parts))
+    assert first is not None
+    assert second is not None
+    page.ydoc.apply_update(first)
+    theirs.apply(page.ydoc.get_update(theirs.state_vector()))
+    seen = page.ydoc.get_state()
+    with pytest.warns(UserWarning, match="Non-unique cell ID"):
+        assert len(page.get()["cells"]) == 4
+    change = theirs.apply(page.ydoc.get_update(seen))
+    (renamed,) = change.cells - {c}
+    assert change.before[renamed] is None
+    assert change.before[c] == change.deleted[c]
+    assert change.moved == ({c} if step == "move" else set())
+    page.ydoc.apply_update(second)
+    assert theirs.apply(second).deleted.keys() == {renamed}
+    assert ids(theirs) == [str(cell["id"]) for cell in page.ycells] == ([c, a, b] if step == "move" else [a, b, c])
+
+
 def test_a_deletion_says_whose_it_is() -> None:
     ours = replica_of("a", "b")
     theirs = fresh(ours)
