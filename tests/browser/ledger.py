@@ -9,6 +9,7 @@ happens within ``SLACK_S`` of a call may be told by it or by the next one.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -158,6 +159,7 @@ class Ledger:
         self._clocks = clocks(self._doc)
         self._deltas: list[Any] = []
         self._doubled: dict[str, tuple[int | None, Cell]] = {}  # by whom, and what it was
+        self._passing: set[str] = set()
         self.facts: list[Fact] = []
         self.states: list[tuple[float, tuple[Cell, ...]]] = [(anyio.current_time(), self._read())]
         self.names: dict[int, str] = {}
@@ -202,13 +204,18 @@ class Ledger:
                 self._doubled[cell_id] = (client, old[cell_id])
             else:
                 self._note(at, client, "inserted", cell_id, added=new[cell_id].source)
+        renamed = new.keys() - old.keys() - set(come)  # by the server, which has saved while it stood there twice
+        self._passing |= renamed
         for cell_id in gone:
-            if cell_id not in new:
+            if cell_id not in new and cell_id not in self._passing:
                 self._note(at, client, "deleted", cell_id)
-            elif cell_id not in come:
-                mover, old[cell_id] = self._doubled.pop(cell_id, (client, old[cell_id]))
+        times = Counter(cell.id for cell in cells)
+        for cell_id in [each for each in self._doubled if times[each] < 2]:
+            mover, was = self._doubled.pop(cell_id)
+            old.pop(cell_id, None)
+            if cell_id in new:
                 self._note(at, mover, "moved", cell_id)
-                self._compare(at, mover, old.pop(cell_id), new[cell_id])
+                self._compare(at, mover, was, new[cell_id])
         for cell_id in old.keys() & new.keys() - self._doubled.keys():
             self._compare(at, client, old[cell_id], new[cell_id])
 

@@ -76,6 +76,8 @@ class Verdict:
         kinds = ("edited", "inserted") if claim.kind == "typing" else (claim.kind,)
         if claim.kind == "inserted":
             kinds = ("inserted", "moved")
+        if claim.kind == "edited" and self._took_along(fact):
+            kinds = ("edited", "moved", "retyped")
         who = self.who(fact)
         return (
             fact.kind in kinds
@@ -84,6 +86,16 @@ class Verdict:
             and who != self._told.name
             and (claim.kind != "ended" or claim.count is None or claim.count == fact.count)
         )
+
+    def _took_along(self, fact: Fact) -> bool:
+        """Whether the agent was editing a cell when another built it anew: what it wrote went with the old copy."""
+        edits = [
+            edit
+            for call in self._told.calls
+            if call.began - SLACK_S <= fact.at <= call.ended + SLACK_S
+            for edit in call.arguments.get("edits", ())
+        ]
+        return any(edit.get("cell") == fact.cell or edit["op"] in ("undo", "redo") for edit in edits)
 
     def _means(self, claim: Claim, who: str | None) -> bool:
         """Whether a claim is about this one; a page that was idle when the agent came is ``somebody`` at first."""
