@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
+import httpx2
 import pytest
 from hypothesis import settings
 
@@ -57,13 +59,28 @@ def jupyter_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-async def jupyter(
+async def lab(
     anyio_backend: str, jupyter_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Server]:
-    """The one real ``jupyter lab`` of this run; ``root_dir`` is a temporary folder."""
+    """The one real ``jupyter lab`` of this run."""
     log = tmp_path_factory.mktemp("jupyter-log") / "lab.log"
     async with embedded_lab(tmp_path_factory.mktemp("notebooks"), env=jupyter_env, log_path=log) as lab:
         yield lab.server
+
+
+@pytest.fixture(scope="module")
+async def jupyter(lab: Server) -> AsyncIterator[Server]:
+    """The one real server; ``root_dir`` is a temporary folder.
+
+    Its kernels end with the module: each holds some fifteen of the descriptors of which a server may have but 1,024.
+    """
+    yield lab
+    headers = {"Authorization": f"token {lab.token}"}
+    async with httpx2.AsyncClient(base_url=lab.url, headers=headers, trust_env=False, timeout=60) as client:
+        kernels = (await client.get("api/kernels")).raise_for_status().json()
+        async with anyio.create_task_group() as tasks:
+            for kernel in kernels:
+                tasks.start_soon(client.delete, f"api/kernels/{kernel['id']}")
 
 
 @pytest.fixture

@@ -108,6 +108,7 @@ class Stage:
         self.kernel = await self.stack.enter_async_context(
             KernelClient.connect(self.server, session.kernel.id, username="Ada")
         )
+        await self.kernel.wait_idle()  # it has started
         if self.agent.agent.open_paths:
             await self.agent.hears(lambda: bool(self.agent.peer().peers))
 

@@ -207,7 +207,7 @@ class Rest:
         return [each for each in await self.send("GET", "api/sessions") if each["path"] == path]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def page(jupyter: Server) -> AsyncIterator[Rest]:
     """What a page does over REST."""
     headers = {"Authorization": f"token {jupyter.token}"}
@@ -215,9 +215,9 @@ async def page(jupyter: Server) -> AsyncIterator[Rest]:
         yield Rest(client)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def shared_kernel(page: Rest) -> str:
-    """A kernel that no test destroys."""
+    """A kernel that no test of the module destroys."""
     return await page.start_kernel()
 
 

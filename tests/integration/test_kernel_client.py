@@ -86,7 +86,7 @@ async def run(client: KernelClient, code: str, **options: Any) -> Run:
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def rest(jupyter: Server) -> AsyncIterator[httpx2.AsyncClient]:
     headers = {"Authorization": f"token {jupyter.token}"}
     async with httpx2.AsyncClient(base_url=jupyter.url, headers=headers, trust_env=False, timeout=60) as client:

@@ -15,7 +15,7 @@ from collab_agent.config import Server
 from collab_agent.kernel.client import KernelClient
 from collab_agent.testing import Human
 
-from .conftest import DEADLINE_S, McpAgent, Notebook, Rest, fence, mcp_agent_on
+from .conftest import DEADLINE_S, McpAgent, Notebook, Rest, Result, fence, mcp_agent_on
 
 
 class Gate:
@@ -116,6 +116,12 @@ def state_of(text: str, at: int = 0) -> str:
     """The STATE of the at-th run line."""
     lines = [line for line in text.splitlines() if line.startswith("run r")]
     return lines[at].rpartition("]")[2].split()[0]
+
+
+async def all_over(goose: McpAgent) -> Result:
+    """Wait until all runs are over, and list them all: who waits is given those that were not over when it came."""
+    await goose.query("runs", wait_s=30)
+    return await goose.query("runs")
 
 
 # Sessions.
@@ -298,7 +304,7 @@ async def test_a_run_outlives_its_call(
         gate.open()
         await ada.wait_for(lambda: printed(ada, 1) == "next\n" and not running(ada, 1))
         assert printed(ada, 0) == "漢\n"
-        done = await mcp_agent.query("runs", wait_s=30)
+        done = await all_over(mcp_agent)
         assert [state_of(done.body, at) for at in range(2)] == ["ok", "ok"]
         assert done.since == ""  # own runs are never told as somebody's doings
 
@@ -315,7 +321,7 @@ async def test_a_cancelled_call_interrupts_what_it_started(
             tasks.cancel_scope.cancel()
         await ada.wait_for(lambda: not running(ada, 0))
         assert cell(ada, 0)["outputs"][-1]["ename"] == "KeyboardInterrupt"
-        done = await mcp_agent.query("runs", wait_s=30)
+        done = await all_over(mcp_agent)
         assert [state_of(done.body, at) for at in range(2)] == ["error", "aborted"]
         assert cell(ada, 1)["execution_count"] is None
 
@@ -376,7 +382,7 @@ async def test_a_cell_that_is_deleted_while_it_runs_ends_quietly(
         await ada.delete_cell(0)
         await mcp_agent.sees(ada)
         gate.open()
-        done = await mcp_agent.query("runs", wait_s=30)
+        done = await all_over(mcp_agent)
         assert [state_of(done.body, at) for at in range(2)] == ["ok", "ok"]
         assert "on\nend\n" in done.body
         assert "the cell was deleted while it ran" in done.body
