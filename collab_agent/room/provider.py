@@ -228,7 +228,6 @@ class RoomProvider:
                     protocol.withdraw(*self._ghost)
                 if self._state is not None:
                     protocol.publish(self._state, anyio.current_time())
-                self._drop_twins(protocol)
                 self._mend(protocol)
             case Acknowledged(number):
                 for earlier in [n for n in self._acks if n <= number]:
@@ -274,7 +273,7 @@ class RoomProvider:
             await anyio.sleep(TICK_S)
             for event in protocol.tick(anyio.current_time()):
                 self._on_event(event)
-            if self._protocol is protocol:  # not at once: another agent's move stands there twice for a moment
+            if self._protocol is protocol:
                 self._drop_twins(protocol)
             self._wake()
 

@@ -1,10 +1,12 @@
 """Cells that two peers rebuilt at once: Yjs 13 cannot move, so that each has left a copy, with the same id.
 
-Who deletes which copy must be clear without a word between them, for two who yield to each other would delete both; and
-a rebuilding comes in two updates, so that a cell may stand there twice for a moment and all is well.  So an agent that
-has rebuilt a cell in the last ten seconds deletes *its own* copy and no other: where a human's page has left one, which
-yields to nobody, or where another one stands before it.  Who is not known to be a human counts as an agent.  A copy
-that holds any text that the other lacks stays: the server gives it an id of its own with its next save.
+Who deletes which copy must be clear without a word between them, for two who yield to each other would delete both.  So
+an agent that has rebuilt a cell in the last ten seconds deletes *its own* copy and no other: where a human's page has
+left one, which yields to nobody, or where another one stands before it.  Who is not known to be a human counts as an
+agent.  A copy that holds any text that the other lacks stays: the server gives it an id of its own with its next save.
+
+An agent's rebuilding comes in two updates, so that a cell may stand there twice for a moment and all is well: a copy is
+deleted where two looks, a second apart, have found it needless.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ class Twins:
     def __init__(self) -> None:
         self._rebuilt: dict[str, float] = {}
         self._own: set[int] = set()
+        self._needless: dict[str, list[int]] = {}
 
     def note(self, steps: Iterable[object], client: int, now: float) -> None:
         """We have written these steps as this client, at ``now``, in seconds of the caller's clock."""
@@ -36,14 +39,20 @@ class Twins:
             self._rebuilt |= dict.fromkeys(rebuilding, now)
 
     def drop(self, replica: Replica, others: Mapping[int, State], now: float) -> list[DropDoubled]:
-        """Which copies of cells we are to delete.  ``others``: the awareness states of those who are here."""
+        """Which copies of cells we are to delete, to be asked once a second.
+
+        ``others``: the awareness states of those who are here.
+        """
         lately = [cell for cell, at in self._rebuilt.items() if now - at <= LATELY_S]
         humans = {client for client, state in others.items() if AGENT_KEY not in state} if lately else ()
+        before, self._needless = self._needless, {}
         dropped = []
         for cell in lately:
             copies = replica.copies(cell)
             if len(copies) > 1 and (out := self._yielding(copies, humans)):
-                dropped.append(DropDoubled(cell, out))
+                self._needless[cell] = makers = [maker for _, maker in copies]
+                if before.get(cell) == makers:
+                    dropped.append(DropDoubled(cell, out))
         return dropped
 
     def _yielding(self, copies: Sequence[tuple[str, int]], humans: Collection[int]) -> tuple[int, ...]:

@@ -38,7 +38,7 @@ from .ledger import Ledger, marks_in
 T = TypeVar("T")
 DEADLINE_S = 120.0
 """On the clock that leaps."""
-TWINS_S = 2 * TICK_S
+TWINS_S = 3 * TICK_S
 """Within this agents have dropped their copies of cells that others have rebuilt, too."""
 HASTY = Limits(typing_s=0.0, line_quiet_s=0.0, line_wait_s=0.0)
 """For agents without manners, who write where somebody types."""

@@ -1,0 +1,73 @@
+"""Which copy of a cell goes where two have rebuilt it, and that half of somebody's move is none."""
+
+from __future__ import annotations
+
+from jupyter_ydoc import YNotebook
+
+from collab_agent.notebook.batches import DropDoubled, batches
+from collab_agent.notebook.steps import MoveCell
+from collab_agent.room.replica import Replica
+from collab_agent.room.twins import Twins
+from collab_agent.testing import notebook_of
+
+EMPTY = b"\0"
+
+
+def replicas(*cells: str, count: int) -> list[Replica]:
+    page = YNotebook()
+    page.set(notebook_of(cells))
+    made = [Replica() for _ in range(count)]
+    for replica in made:
+        replica.apply(page.ydoc.get_update())
+    return made
+
+
+def move(replica: Replica, cell: str, index: int) -> list[bytes]:
+    """The updates in which an agent's move goes out: the new copy, and then the old one's end."""
+    made = [replica.write(batch).update for batch in batches([MoveCell(cell, index)])]
+    return [update for update in made if update is not None]
+
+
+def test_half_of_another_agents_move_is_no_double() -> None:
+    one, two = replicas("x", "y", "z", count=2)
+    cell = one.view.cells[0].id
+    twins = Twins()
+    for update in move(one, cell, 2):
+        two.apply(update)
+    twins.note([MoveCell(cell, 2)], one.client_id, 0.0)
+    copied, ended = move(two, cell, 0)
+
+    one.apply(copied)
+    assert twins.drop(one, {}, 1.0) == []  # it may be under way
+    one.apply(ended)
+    assert twins.drop(one, {}, 2.0) == []
+    assert [each.source for each in one.view.cells] == ["x", "y", "z"]
+
+
+def test_the_copy_below_goes_and_only_by_the_hand_of_who_has_made_it() -> None:
+    one, two = replicas("x", "y", "z", count=2)
+    cell = one.view.cells[0].id
+    first, second = Twins(), Twins()
+    mine, theirs = move(one, cell, 1), move(two, cell, 2)  # neither has heard of the other
+    first.note([MoveCell(cell, 1)], one.client_id, 0.0)
+    second.note([MoveCell(cell, 2)], two.client_id, 0.0)
+    for update in theirs:
+        one.apply(update)
+    for update in mine:
+        two.apply(update)
+
+    assert [first.drop(one, {}, now) for now in (1.0, 2.0)] == [[], []]
+    assert [second.drop(two, {}, now) for now in (1.0, 2.0)] == [[], [DropDoubled(cell, (1,))]]
+
+
+def test_after_ten_seconds_a_double_is_somebody_elses_matter() -> None:
+    one, two = replicas("x", "y", "z", count=2)
+    cell = one.view.cells[0].id
+    twins = Twins()
+    move(one, cell, 2)
+    twins.note([MoveCell(cell, 2)], one.client_id, 0.0)
+    for update in move(two, cell, 1):
+        one.apply(update)
+
+    assert [twins.drop(one, {}, now) for now in (11.0, 12.0)] == [[], []]
+    assert [twins.drop(one, {}, now) for now in (9.0, 10.0)] == [[], [DropDoubled(cell, (1,))]]
