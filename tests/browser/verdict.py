@@ -50,7 +50,7 @@ class Verdict:
 
     def _untrue(self) -> Iterator[str]:
         """Claims without a fact of their own."""
-        spent: set[int] = set()
+        spent: set[tuple[int, Kind]] = set()
         for claim in self._claims:
             call = self._told.calls[claim.call]
             where = f"{self._told.name}, call {claim.call} at {self._time(call.ended)}"
@@ -64,13 +64,11 @@ class Verdict:
                 for number, fact in enumerate(self._ledger.facts)
                 if since <= fact.at <= call.ended + SLACK_S and self._fits(claim, fact)
             ]
-            fresh = [(number, fact) for number, fact in fitting if number not in spent or claim.kind == "typing"]
+            fresh = [each for each in fitting if (each[0], claim.kind) not in spent or claim.kind == "typing"]
             if not fresh:
                 yield f"{where}: {'was told again' if fitting else 'did not happen'}: {claim}"
-            if claim.kind != "typing":
-                spent |= {number for number, fact in fresh if fact.at <= call.began - SLACK_S} | {
-                    n for n, _ in fresh[:1]
-                }
+            told = [number for number, fact in fresh if fact.at <= call.began - SLACK_S or number == fresh[0][0]]
+            spent |= {(number, claim.kind) for number in told}
 
     def _fits(self, claim: Claim, fact: Fact) -> bool:
         kinds = ("edited", "inserted") if claim.kind == "typing" else (claim.kind,)
