@@ -19,13 +19,15 @@ from .positions import ItemId, text_id
 class Cell:
     """A cell of the shared array: its handles, its last view, and what was read of it on demand."""
 
-    __slots__ = ("map", "outputs", "text_id", "view")
+    __slots__ = ("formerly", "map", "outputs", "text_id", "view")
 
     def __init__(self, handle: Any) -> None:
         self.map: Map[Any] | None = handle if isinstance(handle, Map) else None
         self.view = read_cell(self.map)
         self.outputs: tuple[OutputView, ...] | None = None
         self.text_id: tuple[int, int] | None = None
+        self.formerly = ""
+        """The id that it had, and shared with another one, before the server named it anew."""
 
     @property
     def source(self) -> Text | None:
@@ -59,8 +61,8 @@ class CellIndex:
         return self._by_id.get(cell_id)
 
     def copies(self, cell_id: str) -> list[Cell]:
-        """All cells with this id, in order."""
-        return [cell for cell in self.cells if cell.view.id == cell_id]
+        """All cells with this id, in order, and those that the server has named anew because there were several."""
+        return [cell for cell in self.cells if cell_id in (cell.view.id, cell.formerly)]
 
     def texts(self, cell_id: str) -> list[tuple[str, int]]:
         """The text of each cell that has this id, and the client that made it, in order."""
@@ -183,7 +185,7 @@ class CellIndex:
 
         The first may be the double of a cell that is being rebuilt: then that cell is now the double.
         """
-        known = self._by_id.get(before.id) is cell
+        cell.formerly, known = before.id, self._by_id.get(before.id) is cell
         self._release_id(before.id, cell)
         self._by_id.setdefault(cell.view.id, cell)
         settled.before[cell.view.id] = None

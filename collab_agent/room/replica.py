@@ -201,7 +201,7 @@ class Replica:
         return text
 
     def copies(self, cell_id: str) -> list[tuple[str, int]]:
-        """The text of each cell that has this id, and the client that made it, in order."""
+        """The text of each cell that has this id, or had it until the server saved, and the client that made it."""
         return self._cells.texts(cell_id)
 
     # Synchronisation.

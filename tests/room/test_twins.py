@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from jupyter_ydoc import YNotebook
 
 from collab_agent.notebook.batches import DropDoubled, batches
-from collab_agent.notebook.steps import MoveCell
+from collab_agent.notebook.steps import MoveCell, RetypeCell
 from collab_agent.room.replica import Replica
 from collab_agent.room.twins import Twins
 from collab_agent.testing import notebook_of
@@ -71,3 +72,25 @@ def test_after_ten_seconds_a_double_is_somebody_elses_matter() -> None:
 
     assert [twins.drop(one, {}, now) for now in (11.0, 12.0)] == [[], []]
     assert [twins.drop(one, {}, now) for now in (9.0, 10.0)] == [[], [DropDoubled(cell, (1,))]]
+
+
+def test_a_copy_goes_though_the_server_has_saved_and_given_it_an_id_of_its_own() -> None:
+    one, two = replicas("x", "y", "z", count=2)
+    cell = one.view.cells[0].id
+    twins = Twins()
+    theirs = [update for batch in batches([RetypeCell(cell, "markdown")]) if (update := one.write(batch).update)]
+    move(two, cell, 2)
+    twins.note([MoveCell(cell, 2)], two.client_id, 0.0)
+    for update in theirs:
+        two.apply(update)
+    assert twins.drop(two, {}, 1.0) == []
+    server = YNotebook()
+    server.ydoc.apply_update(two.update_since(EMPTY))
+    with pytest.warns(UserWarning, match="Non-unique cell ID"):
+        server.get()
+    two.apply(server.ydoc.get_update(two.state_vector()))
+    assert [each.id == cell for each in two.view.cells] == [True, False, False, False]
+
+    two.write(twins.drop(two, {}, 2.0))
+    assert [each.source for each in two.view.cells] == ["x", "y", "z"]
+    assert two.view.cells[0].id == cell
