@@ -9,9 +9,9 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import pytest
@@ -42,6 +42,18 @@ class MortalLab:
         self._log = log
         self._process: Process | None = None
         self.server = Server(f"http://127.0.0.1:{self._port}/", self._token, str(root))
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, root: Path, env: Mapping[str, str], log: Path) -> AsyncIterator[Self]:
+        """One that lives for the length of the block."""
+        lab = cls(root, env, log)
+        await lab.start()
+        try:
+            yield lab
+        finally:
+            with anyio.CancelScope(shield=True):
+                await lab.end()
 
     async def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -140,10 +152,5 @@ async def mortal(
 ) -> AsyncIterator[MortalLab]:
     """One server for a module, alive when a test begins: whoever kills it starts it again."""
     log = tmp_path_factory.mktemp("mortal-log") / "lab.log"
-    lab = MortalLab(tmp_path_factory.mktemp("mortal"), jupyter_env, log)
-    await lab.start()
-    try:
+    async with MortalLab.running(tmp_path_factory.mktemp("mortal"), jupyter_env, log) as lab:
         yield lab
-    finally:
-        with anyio.CancelScope(shield=True):
-            await lab.end()

@@ -116,13 +116,9 @@ async def lab_with(
     folder = tmp_path / "config"
     folder.mkdir()
     (folder / "jupyter_server_config.json").write_text(json.dumps(config), "utf-8")
-    lab = MortalLab(root, {**mortal._env, "JUPYTER_CONFIG_DIR": str(folder)}, tmp_path / "lab.log")
-    await lab.start()
-    try:
+    env = {**mortal._env, "JUPYTER_CONFIG_DIR": str(folder)}
+    async with MortalLab.running(root, env, tmp_path / "lab.log") as lab:
         yield lab
-    finally:
-        with anyio.CancelScope(shield=True):
-            await lab.end()
 
 
 async def _has_said(log: Path, text: str) -> None:

@@ -22,9 +22,9 @@ from collab_agent.room.presence import encode
 from collab_agent.room.protocol import Changed, Event, Lost
 from collab_agent.room.replica import RemoteChange
 from collab_agent.testing import Human
+from tests.faults.wire import Wire, wire_to
 
 from .conftest import McpAgent, Notebook, Result, mcp_agent_on
-from .proxy import Proxy, proxy_to
 
 SINCE = "since your last call: "
 
@@ -544,17 +544,17 @@ async def test_waiting_outlives_a_short_loss_of_the_room_and_tells_what_happened
 ) -> None:
     path = await notebook(["first", "second"])
     async with (
-        proxy_to(jupyter) as proxy,
-        mcp_agent_on(proxy.server, limits=Limits(typed_out_s=0)) as goose,
+        wire_to(jupyter) as wire,
+        mcp_agent_on(wire.server, limits=Limits(typed_out_s=0)) as goose,
         Human.join_server(jupyter, path) as ada,
     ):
         await goose.setup(path)
         names = [short(goose, at) for at in range(2)]
         async with waiting(goose) as answers:
-            await cut(goose, proxy)
+            await cut(goose, wire)
             await ada.type(1, "!")
             assert answers == []
-            proxy.mend()
+            wire.mend()
         assert f"Ada edited {names[1]} (+1 -1 lines):\n-1│second\n+1│second!" in answers[0].body
 
 
@@ -563,20 +563,20 @@ async def test_waiting_for_a_room_that_is_away_for_good_is_an_error(
 ) -> None:
     monkeypatch.setattr(collab_agent.news, "REJOIN_S", 0.3)
     path = await notebook(["first"])
-    async with proxy_to(jupyter) as proxy, mcp_agent_on(proxy.server) as goose:
+    async with wire_to(jupyter) as wire, mcp_agent_on(wire.server) as goose:
         await goose.setup(path)
         async with waiting(goose, 3600) as answers:
-            await cut(goose, proxy)
+            await cut(goose, wire)
         assert answers[0].is_error
         assert "The connection to the notebook's room is away" in answers[0].text
-        proxy.mend()
+        wire.mend()
 
 
-async def cut(agent: McpAgent, proxy: Proxy) -> None:
+async def cut(agent: McpAgent, wire: Wire) -> None:
     """Cut the wire, and wait until the agent knows."""
     lost = anyio.Event()
     unsubscribe = agent.peer().observe(lambda event: lost.set() if isinstance(event, Lost) else None)
-    proxy.cut()
+    wire.cut()
     with anyio.fail_after(30):
         await lost.wait()
     unsubscribe()

@@ -16,9 +16,10 @@ import collab_agent
 from collab_agent.config import Limits, Server
 from collab_agent.errors import EditConflict, NotebookNotFound, RoomClosed, Unauthorized
 from collab_agent.testing import Human, converged
+from tests.faults.wire import Wire, wire_to
 
+from .away import mended, until_away
 from .conftest import DEADLINE_S, McpAgent, Notebook, Rest, agents_seen, fence, mcp_agent_on, panel_on
-from .proxy import mended, proxy_to, until_away
 
 
 def on_disk(server: Server, path: str) -> dict[str, Any]:
@@ -200,8 +201,8 @@ async def test_the_end_of_the_client_takes_the_agent_off_the_page(jupyter: Serve
 
 
 @asynccontextmanager
-async def behind_a_wire(jupyter: Server) -> AsyncIterator[tuple[McpAgent, Any]]:
-    async with proxy_to(jupyter) as wire, mcp_agent_on(wire.server) as goose:
+async def behind_a_wire(jupyter: Server) -> AsyncIterator[tuple[McpAgent, Wire]]:
+    async with wire_to(jupyter) as wire, mcp_agent_on(wire.server) as goose:
         yield goose, wire
 
 

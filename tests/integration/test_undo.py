@@ -9,9 +9,10 @@ from pycrdt import UndoManager
 
 from collab_agent.config import Limits, Server
 from collab_agent.testing import Human
+from tests.faults.wire import wire_to
 
+from .away import mended, until_away
 from .conftest import Notebook, fence, mcp_agent_on, unwritten
-from .proxy import mended, proxy_to, until_away
 
 UNDO = {"op": "undo"}
 REDO = {"op": "redo"}
@@ -167,7 +168,7 @@ async def test_undo_waits_for_a_cell_that_the_human_has_deleted_to_come_back(
 async def test_undo_and_redo_survive_a_lost_connection(jupyter: Server, notebook: Notebook) -> None:
     path = await notebook(["a = 1", "b = 2", "c = 3"])
     async with (
-        proxy_to(jupyter) as wire,
+        wire_to(jupyter) as wire,
         mcp_agent_on(wire.server, limits=QUIET) as goose,
         Human.join_server(jupyter, path) as ada,
     ):
