@@ -10,12 +10,12 @@ import shlex
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-Client = Literal["goose", "cursor", "claude", "vscode"]
+Client = Literal["goose", "cursor", "claude", "vscode", "codex", "opencode"]
 CLIENTS: tuple[Client, ...] = get_args(Client)
 
 _NAME = "collab-agent"
-_GOOSE_TIMEOUT_S = 600
-"""Goose's own 300 s end a call that still works, and progress does not extend them (MCP facts, section 2)."""
+_TIMEOUT_S = 600
+"""Clients' own limits, such as Goose's 300 s, end a call that still works (MCP facts, section 2)."""
 
 
 def snippet(client: Client, command: Sequence[str] = ("collab-agent",)) -> str:
@@ -35,6 +35,10 @@ def snippet(client: Client, command: Sequence[str] = ("collab-agent",)) -> str:
         )
     if client == "cursor":
         return "# In .cursor/mcp.json:\n" + _servers("mcpServers", command)
+    if client == "codex":
+        return "# In ~/.codex/config.toml:\n" + _codex_toml(command)
+    if client == "opencode":
+        return "# In opencode.json:\n" + _opencode_json(command)
     return "# In .vscode/mcp.json:\n" + _servers("servers", command, type="stdio")
 
 
@@ -49,8 +53,29 @@ def _goose_yaml(command: Sequence[str]) -> str:
         f"    cmd: {json.dumps(command[0])}\n"
         f"    args: {json.dumps(list(command[1:]))}\n"
         "    envs: {}\n"
-        f"    timeout: {_GOOSE_TIMEOUT_S}\n"
+        f"    timeout: {_TIMEOUT_S}\n"
     )
+
+
+def _codex_toml(command: Sequence[str]) -> str:
+    """The entry.  Strings are written as JSON, which TOML reads the same way.
+
+    Codex 0.169 hands on no variable that is not named, and its first turn does not wait for a server that is not
+    required: the model would have to do without our tools.
+    """
+    return (
+        f"[mcp_servers.{_NAME}]\n"
+        f"command = {json.dumps(command[0])}\n"
+        f"args = {json.dumps(list(command[1:]))}\n"
+        'env_vars = ["JUPYTER_URL", "JUPYTER_TOKEN"]\n'
+        f"tool_timeout_sec = {_TIMEOUT_S}\n"
+        "required = true\n"
+    )
+
+
+def _opencode_json(command: Sequence[str]) -> str:
+    entry = {"type": "local", "command": list(command), "timeout": _TIMEOUT_S * 1000}
+    return json.dumps({"mcp": {_NAME: entry}}, indent=2) + "\n"
 
 
 def _servers(key: str, command: Sequence[str], **more: str) -> str:

@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--session-seconds", type=float, default=60.0, help="how long two humans and two agents work at random"
     )
     parser.addoption("--every-fault", action="store_true", help="each fault at each phase, not only a choice of them")
+    parser.addoption("--every-client", action="store_true", help="drive Codex and Claude Code, too: 770 MB from npm")
     parser.addoption("--seed", type=int, help="what they do, at random: the number that a failure prints")
 
 

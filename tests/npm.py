@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 
 
 def install(folder: Path) -> str:
-    """``npm ci`` in a folder where that was not done yet; the path of ``node``.  Fails the test where it cannot be."""
+    """``npm ci`` in a folder where something is missing; the path of ``node``.  Fails the test where it cannot be."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.fail("node and npm are needed: apt-get install nodejs npm")
-    if not (folder / "node_modules").is_dir():
+    wanted = json.loads((folder / "package.json").read_text("utf-8"))["dependencies"]
+    if not all((folder / "node_modules" / name).is_dir() for name in wanted):
         done = subprocess.run(
             [npm, "ci"], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )

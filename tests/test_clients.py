@@ -1,8 +1,9 @@
-"""The snippets are what the clients parse: YAML for Goose, JSON for the others."""
+"""The snippets are what the clients parse: YAML for Goose, TOML for Codex, JSON for the others."""
 
 from __future__ import annotations
 
 import json
+import tomllib
 
 import pytest
 
@@ -45,9 +46,25 @@ def test_the_others_get_json_under_their_own_key(client: Client, key: str) -> No
     assert entry["args"] == COMMAND[1:]
 
 
+def test_codex_gets_toml_that_hands_on_the_variables_and_waits() -> None:
+    assert tomllib.loads(snippet("codex", COMMAND))["mcp_servers"]["collab-agent"] == {
+        "command": COMMAND[0],
+        "args": COMMAND[1:],
+        "env_vars": ["JUPYTER_URL", "JUPYTER_TOKEN"],
+        "tool_timeout_sec": 600,
+        "required": True,
+    }
+
+
+def test_opencode_gets_one_list_as_the_command_and_a_timeout_in_milliseconds() -> None:
+    text = snippet("opencode", COMMAND)
+    entry = {"type": "local", "command": COMMAND, "timeout": 600_000}
+    assert json.loads(text[text.index("{") :]) == {"mcp": {"collab-agent": entry}}
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 def test_every_client_has_one_that_names_its_file_and_no_token(client: Client) -> None:
     text = snippet(client)
     assert text.endswith("\n")
     assert "In " in text or "in " in text
-    assert "token" not in text.lower()
+    assert "token" not in text.lower().replace('"jupyter_token"', "")  # a name of a variable, not its value

@@ -1,4 +1,4 @@
-"""A model that says what a script says, behind the interface that clients know: OpenAI's chat completions.
+"""A model that says what a script says, behind the interfaces that clients know (``dialects``).
 
 The script is a list of steps.  A step is given what the tools have answered since the step before, and says what the
 model does next: a call of a tool, or words, which end the turn.  A request without tools, as for a title, is none of
@@ -8,12 +8,24 @@ the script's.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
+
+from .dialects import Asked, Call, Completions, Dialect, Messages, Responses
+
+DIALECTS: tuple[tuple[str, Dialect], ...] = (
+    ("/v1/chat/completions", Completions()),
+    ("/v1/responses", Responses()),
+    ("/v1/messages", Messages()),
+)
+SEARCH = "ToolSearch"
+"""Claude Code's: it tells the model only the names of tools, and this one fetches the rest."""
 
 
 @dataclass(frozen=True)
@@ -28,68 +40,75 @@ Step = Callable[[str], ToolCall | str]
 
 
 class ScriptedModel:
-    """``port`` on 127.0.0.1; ``results``: what the tools answered, step by step; ``error``: what a step raised."""
+    """``port`` on 127.0.0.1; ``results``: what the tools answered, step by step; ``error``: what a step raised.
+
+    ``tools`` and ``told``: the names of the tools, and what the model was told beside the talk, in the last request.
+    """
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = iter(steps)
         self._lock = threading.Lock()
         self._answered = 0
+        self._searching: ToolCall | None = None
         self.port = 0
-        self.tools: list[str] = []
-        self.system = ""
+        self.tools: tuple[str, ...] = ()
+        self.told = ""
         self.results: list[str] = []
         self.error: BaseException | None = None
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A request's answer, as a message of the assistant."""
+    def answer(self, asked: Asked) -> Call | str:
+        """What the model says to a request."""
         with self._lock:
-            names = [tool["function"]["name"] for tool in request.get("tools") or []]
-            if not names:
-                return {"role": "assistant", "content": "A notebook"}
-            self.tools = names
-            self.system = "\n".join(_text(m) for m in request["messages"] if m["role"] in ("system", "developer"))
-            answers = [_text(message) for message in request["messages"] if message["role"] == "tool"]
-            news, self._answered = "\n".join(answers[self._answered :]), len(answers)
-            self.results.append(news)
+            if not asked.tools:
+                return "A notebook"
+            self.tools, self.told = asked.tools, asked.told
+            news, self._answered = "\n".join(asked.answers[self._answered :]), len(asked.answers)
             try:
-                said = next(self._steps, lambda _: "That is all.")(news)
+                said, self._searching = self._searching or self._next(news), None
+                return said if isinstance(said, str) else self._call(said, asked)
             except BaseException as exc:  # shown by the test, which has the client's output beside it
                 self.error = exc
-                said = "I give up."
-            if isinstance(said, str):
-                return {"role": "assistant", "content": said}
-            name = next(each for each in names if each.endswith(said.name))
-            function = {"name": name, "arguments": json.dumps(said.arguments)}
-            call = {"id": f"call_{len(self.results)}", "type": "function", "function": function}
-            return {"role": "assistant", "content": None, "tool_calls": [call]}
+                return "I give up."
 
+    def _next(self, news: str) -> ToolCall | str:
+        self.results.append(news)
+        return next(self._steps, lambda _: "That is all.")(news)
 
-def _text(message: dict[str, Any]) -> str:
-    content = message.get("content") or ""
-    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+    def _call(self, wanted: ToolCall, asked: Asked) -> Call:
+        """The call, or the search for its tool that must come first."""
+        number = f"call_{len(asked.answers)}"
+        found = [name for name in asked.tools if name.endswith(wanted.name)]
+        if not found and SEARCH in asked.tools:
+            self._searching = wanted
+            names = re.findall(rf"^\S+__{wanted.name}$", asked.told, re.MULTILINE)
+            return Call(number, SEARCH, {"query": f"select:{names[0]}", "max_results": 1})
+        return Call(number, found[0], wanted.arguments)
 
 
 @contextmanager
 def serving(model: ScriptedModel) -> Iterator[ScriptedModel]:
-    """Answer ``POST /v1/chat/completions`` until the end of the block, streamed where that is asked for."""
+    """Answer in every dialect until the end of the block, streamed where that is asked for."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            message = model.answer(request)
-            reason = "tool_calls" if message.get("tool_calls") else "stop"
-            streamed = bool(request.get("stream"))
-            for index, call in enumerate(message.get("tool_calls", [])):
-                call.update({"index": index} if streamed else {})
-            choice = {"index": 0, "delta" if streamed else "message": message, "finish_reason": reason}
-            usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-            made = {"id": "x", "created": 0, "model": "gpt-4o", "choices": [choice], "usage": usage}
-            made["object"] = "chat.completion.chunk" if streamed else "chat.completion"
-            data = json.dumps(made)
+            dialect = dict(DIALECTS).get(urlsplit(self.path).path)
+            if dialect is None:
+                return self.send_error(404)
+            said = model.answer(dialect.read(request))
+            if not request.get("stream"):
+                return self._send("application/json", json.dumps(dialect.whole(said)))
+            lines = [
+                (f"event: {name}\n" if name else "") + f"data: {'[DONE]' if data is None else json.dumps(data)}\n\n"
+                for name, data in dialect.events(said)
+            ]
+            return self._send("text/event-stream", "".join(lines))
+
+        def _send(self, kind: str, text: str) -> None:
             self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream" if streamed else "application/json")
+            self.send_header("Content-Type", kind)
             self.end_headers()
-            self.wfile.write((f"data: {data}\n\ndata: [DONE]\n\n" if streamed else data).encode())
+            self.wfile.write(text.encode())
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""

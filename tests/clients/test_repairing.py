@@ -1,0 +1,138 @@
+"""Other real clients, headless, with a scripted model, configured by what ``collab-agent clients`` prints.
+
+opencode is driven always; Codex and Claude Code, 770 MB from npm, with ``pytest tests/clients --every-client``.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import pytest
+from playwright.async_api import expect
+
+from collab_agent.clients import snippet
+from collab_agent.config import Server
+from tests import npm
+from tests.browser.conftest import LabPage
+
+from .driving import TYPO, repairing, running
+from .scripted_model import ScriptedModel, serving
+
+HERE = Path(__file__).parent
+HEAVY = HERE / "heavy"
+OPENCODE = HERE / "node_modules/opencode-linux-x64-baseline/bin/opencode"
+CODEX = HEAVY / "node_modules/@openai/codex/vendor/x86_64-unknown-linux-musl/bin/codex"
+CLAUDE = HEAVY / "node_modules/@anthropic-ai/claude-code-linux-x64/claude"
+COMMAND = [sys.executable, "-m", "collab_agent"]
+ASKED = "Why does it fail?"
+
+
+@dataclass(frozen=True)
+class Client:
+    """``prepare(folder, port)``: write its configuration for a model on that port; what it adds to the environment."""
+
+    name: str
+    folder: Path
+    prepare: Callable[[Path, int], Mapping[str, str]]
+    setup: tuple[str, ...]
+    command: tuple[str, ...]
+
+
+def opencode(folder: Path, port: int) -> Mapping[str, str]:
+    """The snippet is the project's file, the model the user's."""
+    (folder / "opencode.json").write_text(printed("opencode"), "utf-8")
+    model = {"npm": "@ai-sdk/openai-compatible", "options": {"baseURL": f"http://127.0.0.1:{port}/v1", "apiKey": "x"}}
+    own = folder / ".config/opencode/opencode.json"
+    own.parent.mkdir(parents=True)
+    own.write_text(json.dumps({"provider": {"scripted": {**model, "models": {"m": {}}}}}), "utf-8")
+    return {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1"}
+
+
+def codex(folder: Path, port: int) -> Mapping[str, str]:
+    """The snippet stands behind the model in the user's file."""
+    own = folder / ".codex/config.toml"
+    own.parent.mkdir()
+    model = f"""\
+model = "m"
+model_provider = "scripted"
+[model_providers.scripted]
+name = "Scripted"
+base_url = "http://127.0.0.1:{port}/v1"
+wire_api = "responses"
+env_key = "SCRIPTED_KEY"
+"""
+    own.write_text(model + printed("codex"), "utf-8")
+    return {"SCRIPTED_KEY": "x"}
+
+
+def claude(_folder: Path, port: int) -> Mapping[str, str]:
+    """The snippet is a command.  Without the last variable its first turn may begin before the tools are there."""
+    model = {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}", "ANTHROPIC_API_KEY": "x"}
+    return model | {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "MCP_CONNECTION_NONBLOCKING": "0"}
+
+
+def printed(client: str) -> str:
+    """The snippet without the line that says where it belongs."""
+    found = {"opencode": snippet("opencode", COMMAND), "codex": snippet("codex", COMMAND)}
+    _, _, entry = found[client].partition("\n")
+    return entry
+
+
+ADD = next(line for line in snippet("claude", COMMAND).splitlines() if line.startswith("claude "))
+CODEX_OPTIONS = ("--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--strict-config")
+CLIENTS = {
+    "opencode": Client("OpenCode", HERE, opencode, (), (str(OPENCODE), "run", "--model", "scripted/m", ASKED)),
+    "codex": Client("Codex", HEAVY, codex, (), (str(CODEX), "exec", *CODEX_OPTIONS, ASKED)),
+    "claude": Client(
+        "Claude",
+        HEAVY,
+        claude,
+        (str(CLAUDE), *shlex.split(ADD)[1:]),
+        (str(CLAUDE), "--print", ASKED, "--allowedTools", "mcp__collab-agent"),
+    ),
+}
+ALWAYS = ("opencode",)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The clients of this run."""
+    every = metafunc.config.getoption("--every-client")
+    metafunc.parametrize("client", list(CLIENTS) if every else ALWAYS)
+
+
+async def test_a_client_repairs_a_failing_cell_beside_a_human(
+    client: str,
+    client_env: dict[str, str],
+    new_notebook: Callable[..., str],
+    jupyter: Server,
+    page: LabPage,
+    tmp_path: Path,
+) -> None:
+    how = CLIENTS[client]
+    npm.install(how.folder)
+    path = new_notebook(TYPO)
+    was_seen = threading.Event()
+    await page.goto(jupyter, path)
+    with serving(ScriptedModel(repairing(path, how.name, was_seen))) as model:
+        env = {**client_env, **how.prepare(tmp_path, model.port)}
+        if how.setup:
+            await anyio.run_process(
+                how.setup, env={**env, "HOME": str(tmp_path)}, cwd=tmp_path, stdin=subprocess.DEVNULL
+            )
+        async with running(how.command, model, env, tmp_path) as made:
+            await expect(page.flag(how.name).first).to_be_attached()
+            was_seen.set()
+            said = await made.ended()
+    assert "the area is 42" in said
+    assert "Begin with setup_notebook" in model.told
+    await page.wait_for_text(1, "area = width * 7")
+    await expect(page.cell(2).locator(".jp-OutputArea-output")).to_have_text("42\n")
+    await expect(page.flag(how.name)).to_have_count(0)  # it has left
