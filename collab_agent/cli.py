@@ -296,14 +296,18 @@ async def _run_lab(folder: Path, open_browser: bool) -> None:
 def _doctor(arguments: argparse.Namespace) -> int:
     import anyio
 
-    from .jupyter.doctor import diagnose
+    return anyio.run(_examine, settings_of(arguments))
 
-    findings = anyio.run(diagnose, settings_of(arguments), os.environ, Path.cwd())
-    for finding in findings:
-        print(
-            f"{'ok ' if finding.ok else 'BAD'} {finding.text}" + (f"  ->  {finding.command}" if finding.command else "")
-        )
-    return 0 if all(finding.ok for finding in findings) else 1
+
+async def _examine(settings: Settings) -> int:
+    """Print each finding as soon as it is there: the doctor may listen for a while."""
+    from .doctor import examine
+
+    well = True
+    async for finding in examine(settings, os.environ, Path.cwd()):
+        print(finding, flush=True)
+        well &= finding.ok
+    return 0 if well else 1
 
 
 def _suggestions(arguments: argparse.Namespace) -> int:

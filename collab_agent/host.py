@@ -16,7 +16,7 @@ from .errors import NotebookNotFound
 from .jupyter.api import JupyterApi
 from .nameplate import Nameplate
 from .room.channel import Channel, websocket_channel
-from .room.presence import global_state, peer_view
+from .room.presence import State, global_state, peer_view
 from .room.protocol import Event, PeersChanged, Synced
 from .room.provider import RoomProvider
 
@@ -165,6 +165,15 @@ class JupyterHost:
         return await self._api.modified(self._path)
 
 
+def editor_of(client: int, state: State) -> tuple[str, str] | None:
+    """The path of the file that somebody has before them in a text editor, and their name: by their global state."""
+    current = state.get("current")
+    if not isinstance(current, str) or not current.startswith("editor:"):
+        return None
+    who = peer_view(client, state, lambda _cursor: (None, None, None)).name
+    return current.removeprefix("editor:").removeprefix("RTC:"), who
+
+
 class Panel:
     """Our entry in JupyterLab's collaborators panel: one per server, for all notebooks that we have open."""
 
@@ -200,9 +209,8 @@ class Panel:
             others = self._room.protocol.presence.others
             self._nameplate.meet(others.values())
             for client, state in others.items():
-                if isinstance(current := state.get("current"), str) and current.startswith("editor:"):
-                    who = peer_view(client, state, lambda _cursor: (None, None, None)).name
-                    self.on_text(current.removeprefix("editor:").removeprefix("RTC:"), who)
+                if (editor := editor_of(client, state)) is not None:
+                    self.on_text(*editor)
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[Channel]:

@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"journal", "runs"}),
     frozenset({"editing"}),
     frozenset({"peer"}),
-    frozenset({"suggestions", "review"}),
+    frozenset({"suggestions", "review", "doctor"}),
     frozenset({"agent", "library"}),
     frozenset({"server", "testing", PACKAGE}),  # PACKAGE: what __init__ exports
     frozenset({"demo", "terminal"}),

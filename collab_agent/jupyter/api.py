@@ -24,6 +24,7 @@ from collab_agent.jupyter.models import (
     Session,
     text_of,
 )
+from collab_agent.jupyter.pages import Pages, pages_of
 from collab_agent.jupyter.rest import PatientRest, Rest
 from collab_agent.jupyter.sessions import SessionsApi
 from collab_agent.tls import context_for
@@ -112,9 +113,17 @@ class JupyterApi(SessionsApi, ForksApi):
 
     async def collaboration_version(self) -> str | None:
         """The version of jupyter-collaboration, read from its page extension; None if that is not there."""
-        path = "lab/extensions/@jupyter/collaboration-extension/package.json"
-        answer = await self._rest.request("GET", path, accept=(404,))
+        return await self.extension_version("@jupyter/collaboration-extension")
+
+    async def extension_version(self, name: str) -> str | None:
+        """The version of a page extension, by its npm name; None if that is not there."""
+        answer = await self._rest.request("GET", f"lab/extensions/{name}/package.json", accept=(404,))
         return None if answer.status_code == 404 else text_of(self._rest.object(answer), "version")
+
+    async def pages(self) -> Pages | None:
+        """What the server tells its pages; None where it has none of JupyterLab's."""
+        answer = await self._rest.request("GET", "lab", accept=(404,))
+        return pages_of(answer.text) if answer.is_success else None
 
     async def path_of(self, file_id: str) -> str | None:
         """Where the file with this id of a room is now, renamed or not; None where the server cannot say."""

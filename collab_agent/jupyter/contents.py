@@ -61,6 +61,14 @@ class ContentsApi:
         local, sha = await anyio.to_thread.run_sync(_read_and_hash, self._rest.server.root_dir, path)
         return (local, sha) if _is_notebook(local) else (await self.read_notebook(path), "")
 
+    async def untrusted_cells(self, path: str, most_bytes: int) -> tuple[int, int]:
+        """How many code cells of the notebook pages do not trust, and how many there are; (0, 0) of a larger file."""
+        if int((await self._contents(path, content="0")).get("size") or 0) > most_bytes:
+            return 0, 0
+        cells = [cell for cell in (await self.read_notebook(path)).get("cells") or [] if isinstance(cell, dict)]
+        trusted = [(cell.get("metadata") or {}).get("trusted") for cell in cells if cell.get("cell_type") == "code"]
+        return trusted.count(False), len(trusted)
+
     async def modified(self, path: str) -> str:
         """When the file was last written, as ISO 8601 in the server's own precision."""
         return str((await self._contents(path, content="0")).get("last_modified", ""))

@@ -46,6 +46,8 @@ class KernelSpec:
     name: str
     display_name: str
     language: str
+    argv: tuple[str, ...] = ()
+    """The command that starts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,12 @@ def session_of(model: Mapping[str, Any]) -> Session:
 def kernelspecs_of(model: Mapping[str, Any]) -> KernelSpecs:
     """The answer of ``GET /api/kernelspecs``."""
     specs = tuple(
-        KernelSpec(name, str(item["spec"].get("display_name", name)), str(item["spec"].get("language", "")))
+        KernelSpec(
+            name,
+            str(item["spec"].get("display_name", name)),
+            str(item["spec"].get("language", "")),
+            tuple(str(word) for word in item["spec"].get("argv") or ()),
+        )
         for name, item in sorted(model.get("kernelspecs", {}).items())
     )
     return KernelSpecs(text_of(model, "default"), specs)

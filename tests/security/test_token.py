@@ -14,9 +14,9 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from collab_agent.config import Limits, Server, Settings
+from collab_agent.doctor import diagnose
 from collab_agent.errors import CollabAgentError
 from collab_agent.jupyter.api import JupyterApi
-from collab_agent.jupyter.doctor import diagnose
 from collab_agent.kernel.channel import open_connection
 from collab_agent.kernel.messages import MessageFactory
 from collab_agent.room.channel import websocket_channel
