@@ -123,6 +123,8 @@ class Agent:
                 return found
             await refuse_elsewhere(api, path)
             made = not self.settings.policy.read_only and await api.create_notebook(path, kernel)
+            if not made and (found := await self._renamed_to(path)) is not None:
+                return found
             peer = self._new_peer(api, path)
             if made:
                 peer.people.first_here()
@@ -151,6 +153,12 @@ class Agent:
             except NotebookNotFound:
                 raise self._not_open(path) from None
         return None
+
+    async def _renamed_to(self, path: str) -> NotebookPeer | None:
+        """The open notebook that is at ``path`` as the server knows it: a room tells its renaming a second later."""
+        for peer in self.peers:
+            await peer.whereabouts.locate()
+        return self._at(path)
 
     def _new_peer(self, api: JupyterApi, path: str) -> NotebookPeer:
         from .host import JupyterHost

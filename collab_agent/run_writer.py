@@ -106,8 +106,8 @@ class RunWriter:
             if run.cell in change.began:
                 run.taken_over = True
                 run.notes.append("somebody else ran the cell meanwhile; its outputs are theirs")
-            elif run.cell in change.deleted:
-                run.written_version = -1
+            elif run.cell in change.deleted or (run.cell in change.cells and change.state.get("hash", "") is None):
+                run.written_version = -1  # another program's write, which took ``hash`` out, knows nothing of the run
                 self._came.set()
         for cell_id, run in {run.cell: run for run in self._runs() if run.over}.items() if change.deleted else ():
             was, now = change.deleted.get(cell_id or ""), self._room.replica.cell(cell_id or "")
@@ -231,6 +231,7 @@ class RunWriter:
                 return []
             if run.written_version >= 0 and cell.outputs_version and not replica.output_count(run.cell):
                 _start_over(run)  # the human cleared the cell: only what is new goes on
+                run.note("its outputs were cleared while it ran; what it had printed before is left out")
             else:
                 run.outputs.flush()
                 run.unwritten.clear()

@@ -11,7 +11,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -92,7 +92,8 @@ class Scene:
     """The characters of the human's that the agent has had before it."""
     stopped: list[int] = field(default_factory=list)
     """Processes that are not to stay stopped."""
-    changed_kernel: bool = False
+    undo: ExitStack = field(default_factory=ExitStack)
+    """What ends the fault."""
 
     async def call(self, tool: str, **arguments: Any) -> Result:
         """Call a tool: it ends in good time, and an error says what to do next and is none of ours."""
@@ -194,7 +195,8 @@ class Scene:
         assert len(set(ids)) == len(ids), ids
         everything = "\n".join(sources)
         assert [mark for mark, times in Counter(ada.source(0)).items() if times > 1 and ord(mark) >= 0x4E00] == []
-        assert {text: everything.count(text) for text in self.confirmed} == dict.fromkeys(self.confirmed, 1)
+        counts = {text: everything.count(text) for text in self.confirmed}
+        assert counts == dict.fromkeys(self.confirmed, 1), (counts, sources)
         assert all(everything.count(text) <= 1 for text in self.unsure)
 
     async def _all_have_all(self, fresh: Human) -> None:
@@ -349,12 +351,13 @@ async def scene_on(lab: MortalLab, *, direct: bool = False) -> AsyncIterator[Sce
                     yield scene
                 finally:
                     tasks.cancel_scope.cancel()
+                    scene.undo.close()
                     for pid in scene.stopped:
                         with suppress(ProcessLookupError):
                             os.kill(pid, signal.SIGCONT)
             await scene.agree()
         with suppress(httpx2.HTTPError):
-            for each in await rest.sessions(path):
+            for each in [*await rest.sessions(path), *await rest.sessions(scene.path)]:
                 await rest.send("DELETE", f"api/sessions/{each['id']}")
     with anyio.fail_after(BOUND_S):
         while left := {task for task in asyncio.all_tasks() - before if not task.done()}:

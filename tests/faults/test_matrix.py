@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from .conftest import MortalLab
+from .file_faults import FILE_FAULTS
 from .rig import BOUND_S, FAULTS, LINES, PHASES, WAIT_S, Fault, Phase, Scene, scene_on
 
 USUAL = [
@@ -34,13 +35,19 @@ USUAL = [
     ("server stopped", "mid-edit"),
     ("server killed", "mid-edit"),
     ("server hangs in shutdown", "mid-run"),
+    ("file edited", "mid-edit"),
+    ("file renamed", "leaving"),
+    ("file moved away", "mid-run"),
+    ("file cut short", "joining"),
+    ("store locked", "idle"),
 ]
+EVERY = {**FAULTS, **FILE_FAULTS}
 JITTER_S = 0.6
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """All of them, or each fault once."""
-    every = [(fault, phase) for fault in FAULTS for phase in PHASES]
+    every = [(fault, phase) for fault in EVERY for phase in PHASES]
     cases = every if metafunc.config.getoption("--every-fault") else USUAL
     metafunc.parametrize(("fault", "phase"), cases, ids=[f"{fault}, {phase}" for fault, phase in cases])
 
@@ -52,12 +59,12 @@ async def test_whatever_breaks_and_when_it_ends_well(
     late = 0.0 if seed is None else random.Random(f"{seed} {fault} {phase}").uniform(0, JITTER_S)
     async with scene_on(mortal) as scene:
         try:
-            await play(scene, FAULTS[fault], phase, late)
+            await play(scene, EVERY[fault], phase, late)
         finally:
-            await FAULTS[fault].mend(scene)
+            await EVERY[fault].mend(scene)
         await scene.recover()
         if phase == "mid-run":
-            await run_has_ended(scene, FAULTS[fault])
+            await run_has_ended(scene, EVERY[fault])
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
@@ -104,4 +111,7 @@ async def run_has_ended(scene: Scene, fault: Fault) -> None:
     assert numbers == sorted(set(numbers)), shown
     if not fault.kernel:
         assert " ok " in line or "its variables are there" in result.text, result.text
-        assert len(numbers) == LINES or "may be missing" in result.text, (shown, result.text)
+        assert len(numbers) == LINES or "may be missing" in result.text or "cleared" in result.text, (
+            shown,
+            result.text,
+        )

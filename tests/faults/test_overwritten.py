@@ -254,3 +254,24 @@ async def test_cells_that_the_server_deletes_by_mistake_can_be_put_back(mortal: 
             await agent.edit({"op": "restore"})
             await ada.wait_for(lambda: set(texts[:799]) <= set(ada.sources()))
         assert len(set(ada.ids())) == len(ada.ids())
+
+
+async def test_what_a_run_printed_before_the_write_stands_there_again(mortal: MortalLab) -> None:
+    async with shared(mortal) as both:
+        gate = both.lab.root / f"{both.path}.go"
+        waiting = f"import os, time\nwhile not os.path.exists({str(gate)!r}):\n    time.sleep(0.02)\n"
+        await both.agent.edit({"op": "insert", "source": f"print('before')\n{waiting}print('after')"})
+        await both.agent.setup(both.path, action="save")
+        await both.agent.run(cells="last", wait_s=0)
+        await both.ada.wait_for(lambda: _printed(both.ada) == "before\n", DEADLINE_S)
+        await both.overwrite(text(2, "z = 'writer'"))
+        gate.touch()
+        ended = (await both.agent.query("runs", wait_s=20)).body
+        assert "before\nafter" in ended
+        assert "cleared" not in ended
+        await both.ada.wait_for(lambda: _printed(both.ada) == "before\nafter\n", DEADLINE_S)
+
+
+def _printed(human: Human) -> str:
+    """What the last cell shows."""
+    return "".join(output.get("text", "") for output in human.document()["cells"][-1]["outputs"])

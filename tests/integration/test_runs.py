@@ -440,6 +440,7 @@ async def test_outputs_that_the_human_clears_while_it_runs_stay_cleared(
         gate.open()
         await ada.wait_for(lambda: not running(ada, 0))
         assert printed(ada, 0) == "after\n"
+        assert "its outputs were cleared while it ran" in (await mcp_agent.query("runs")).body
 
 
 async def test_a_busy_kernel_is_told_on_opening(

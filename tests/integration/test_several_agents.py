@@ -209,6 +209,21 @@ async def test_a_renamed_notebook_is_known_by_its_new_name_and_its_old_one_leads
         await panel.wait_for(lambda: [set(state["documents"]) for state in agents_seen(panel)] == [{old, other}])
 
 
+async def test_who_opens_a_notebook_by_a_name_that_it_has_just_got_is_not_in_it_twice(
+    jupyter: Server, notebook: Notebook, page: Rest, mcp_agent: McpAgent
+) -> None:
+    old = await notebook(["mine = 1"])
+    new = old.replace("test-", "renamed-")
+    async with Human.join_server(jupyter, old) as ada:
+        await mcp_agent.setup(old)
+        peer = mcp_agent.peer(old)
+        await rename(page, old, new)
+        await mcp_agent.setup(new)  # the room has not told yet
+        assert mcp_agent.agent.peers == [peer]
+        assert mcp_agent.peer(new) is peer
+        await ada.wait_for(lambda: len(agents_seen(ada)) == 1)
+
+
 async def test_the_name_that_anybody_can_write_into_a_room_is_not_believed(
     jupyter: Server, notebook: Notebook, mcp_agent: McpAgent
 ) -> None:
