@@ -107,24 +107,28 @@ class Session:
         return self.ledger.states[-1][1]
 
     async def seen_in(self, name: str, cell: str) -> bool:
-        """Wait until the room knows that this human's caret is in the cell; False where the cell goes."""
-        found = self.observer
+        """Wait until the room knows that this human's caret is in the cell; False where it goes, or is built anew."""
+        found, began = self.observer, self._text_of(cell)
 
         def there() -> bool:
-            if cell not in found.ids():
-                return True
-            text = found.notebook.ycells[found.ids().index(cell)]["source"]
-            of = text.sticky_index(0, Assoc.BEFORE).to_json()["type"]
             carets = [
                 caret["head"]["type"]
                 for state in found.peers().values()
                 if state["user"]["name"] == name
                 for caret in state.get("cursors", [])
             ]
-            return (of["client"], of["clock"]) in [(caret["client"], caret["clock"]) for caret in carets if caret]
+            return began != self._text_of(cell) or began in [(at["client"], at["clock"]) for at in carets if at]
 
         await found.wait_for(there, DEADLINE_S)
-        return cell in found.ids()
+        return began is not None and began == self._text_of(cell)
+
+    def _text_of(self, cell: str) -> tuple[int, int] | None:
+        """What carets in a cell name; None where there is no such cell."""
+        if cell not in self.observer.ids():
+            return None
+        text = self.observer.notebook.ycells[self.observer.ids().index(cell)]["source"]
+        of = text.sticky_index(0, Assoc.BEFORE).to_json()["type"]
+        return of["client"], of["clock"]
 
 
 class PageHuman:

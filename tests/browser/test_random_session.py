@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from playwright.async_api import Browser
 from collab_agent.config import Server
 from collab_agent.testing import Human, converged
 
-from .actors import MARK, Model, PageHuman, Session
+from .actors import DEADLINE_S, MARK, Model, PageHuman, Session
 from .conftest import EXPOSE, PATIENCE_MS, LabPage
 from .ledger import SLACK_S, Ledger, Observer, transcript
 from .verdict import Verdict
@@ -145,10 +146,13 @@ async def those_who_differ(
     assert not saved.is_error, saved.text
     assert jupyter.root_dir is not None
     file: dict[str, Any] = json.loads((Path(jupyter.root_dir) / path).read_text("utf-8"))
-    shown = {human.name: await human.page.notebook(PAGE) for human in humans}
+    shown = {human.name: await shown_at_last(human, observer) for human in humans}
     async with Human.join_server(jupyter, path, "Fresh") as fresh:
+        held = {"Fresh": fresh.document(), "file": file, **shown}
         found = [
-            name for name, other in {"Fresh": fresh, "file": file, **shown}.items() if not converged(observer, other)
+            f"{name}: {difference(observer.document(), other)}"
+            for name, other in held.items()
+            if not converged(observer, other)
         ]
     for model in models:
         text = (await model.call("query_notebook", query="cells", limit=100)).text
@@ -156,6 +160,26 @@ async def those_who_differ(
         if read != [line for source in observer.sources() if source for line in source.split("\n")]:
             found.append(model.told.name)
     return found
+
+
+def difference(one: Any, other: Any) -> str:
+    """The first two cells that are not alike."""
+    pairs = zip_longest(one["cells"], other["cells"])
+    return next((f"{mine} != {theirs}" for mine, theirs in pairs if not converged(*cells(mine, theirs))), "")
+
+
+def cells(*each: Any) -> list[dict[str, Any]]:
+    """A notebook of each of these cells, or of none."""
+    return [{"cells": [cell] if cell else []} for cell in each]
+
+
+async def shown_at_last(human: PageHuman, observer: Human) -> Any:
+    """What a page shows when it holds what the room holds, or when it has had time enough for that."""
+    shown: Any = None
+    with anyio.move_on_after(DEADLINE_S):
+        while not converged(observer, shown := await human.page.notebook(PAGE)):
+            await human.page.page.evaluate("() => new Promise(requestAnimationFrame)")
+    return shown
 
 
 def is_jupyterlabs_own(at: float, text: str, session: Session) -> bool:
