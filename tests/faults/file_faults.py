@@ -25,7 +25,9 @@ RAW_SAVE = b"\2" + var_bytes(b"save") + var_uint(1)
 async def _edit(scene: Scene) -> None:
     """As `git checkout`: everything that is not on disk goes; what the writer meant stays."""
     write(scene.lab, scene.path, text(2, WRITERS))
-    scene.confirmed.append(WRITERS)
+    # An agent that is just joining may have read the file only after this: what stood there before then looks like what
+    # was never saved, and who restores everything, as ``agree`` does, gets it back in its place.
+    (scene.confirmed if scene.agent.agent.peers else scene.unsure).append(WRITERS)
     await scene.ada.wait_for(lambda: WRITERS in scene.ada.sources(), BOUND_S)
 
 
