@@ -69,7 +69,7 @@ async def test_human_is_the_cell_with_the_humans_cursor(
         assert await shows(mcp_agent, "@human") == ["b 漢"]
         async with Human.join_server(jupyter, path, "Bob: physics") as bob:
             await bob.place_caret(2)
-            await mcp_agent.hears(lambda: len({peer.cell_id for peer in mcp_agent.peer().peers}) == 2)
+            await mcp_agent.hears(lambda: {peer.cell_id for peer in mcp_agent.peer().peers} == set(ada.ids()[1:]))
             two = await mcp_agent.refused("query_notebook", query="cells", cells=["@human"])
             assert "@Ada in #2" in two.text
             assert '@"Bob: physics" in #3' in two.text  # a name of more than letters is quoted
