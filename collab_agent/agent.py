@@ -120,6 +120,7 @@ class Agent:
         async with self._turn(path):
             found = await self._find(api, path)
             if found is not None:
+                await found.rejoin()
                 return found
             await refuse_elsewhere(api, path)
             made = not self.settings.policy.read_only and await api.create_notebook(path, kernel)

@@ -6,7 +6,7 @@
       RoomError       NotebookNotFound, NotebookUnreadable, RoomClosed, SyncTimeout, SaveFailed,
                       LocalProtocolError, RemoteProtocolError
       KernelError     NoKernel, CellBusy, KernelDied, KernelSilent
-      ServerError     Unauthorized, Unreachable, CollaborationMissing, ServerRefused
+      ServerError     Unauthorized, Unreachable, ServerStopped, CollaborationMissing, ServerRefused
       ConfigError     (the command line or the environment; nothing was contacted)
 
 ``message`` says what failed and what state things are in; ``hint`` is the next call or command to try.
@@ -16,6 +16,8 @@ is a bug of ours.
 """
 
 from __future__ import annotations
+
+from typing import Self
 
 
 class CollabAgentError(Exception):
@@ -100,6 +102,16 @@ class NotebookUnreadable(RoomError):
 class RoomClosed(RoomError):
     """The connection to the room is away; nothing was written."""
 
+    @classmethod
+    def because(cls, failure: CollabAgentError | None) -> Self:
+        """What a call is told while it is away; where only a human can mend that, what they have to do."""
+        why = f" {failure.message}" if failure is not None else ""
+        lasting = failure.hint if isinstance(failure, Unauthorized | ServerStopped) else ""
+        return cls(
+            f"The connection to the notebook's room is away.{why} Nothing was written.",
+            lasting or "It is being restored: call again in a few seconds.",
+        )
+
 
 class SyncTimeout(RoomError):
     """The room did not answer in time."""
@@ -151,6 +163,10 @@ class Unauthorized(ServerError):
 
 class Unreachable(ServerError):
     """Nothing answers at the server's address."""
+
+
+class ServerStopped(Unreachable):
+    """A JupyterHub has stopped the server, or never started it; a human starts it there."""
 
 
 class CollaborationMissing(ServerError):

@@ -77,6 +77,11 @@ class KernelHolder:
         with anyio.move_on_after(self._limits.kernel_open_s):
             await client.wait_reachable()
             return
+        if self._id is not None and (reason := await self._host.lost_kernel(self._id)):
+            # It went with a server that is there again; the socket may find out later than we ask.
+            self._lost = f"the kernel {reason}: all variables are gone"
+            await client.aclose(reason)
+            return
         raise KernelSilent(
             "The connection to the kernel is away, and is being restored. Nothing was run.",
             "Call again in a few seconds; `collab-agent doctor` tells whether the server is there.",

@@ -105,7 +105,7 @@ class NotebookPeer:
             trust=trust_outputs,
             on_start=self._appearance.show_running,
             on_state=self._note_run,
-            label=self._label,
+            label=lambda cell: self.seen.short(cell, self.view) if self._room.connected else cell[:8],
             who=self.who_runs,
             silence=lambda: self._kernel.silence,
         )
@@ -349,10 +349,6 @@ class NotebookPeer:
         self.runs.drop_queued("not run: the kernel was restarted")
         await self._kernel.restart()
 
-    def _label(self, cell: str) -> str:
-        """A cell's short id; while the room is away it may be told, too."""
-        return self.seen.short(cell, self.view) if self._room.connected else cell[:8]
-
     def who_runs(self, run: ForeignRun) -> str:
         """Whose code a foreign run is: the cell that is running with this text, and whose caret is in it."""
         cells = self.view.cells if self._room.connected else ()
@@ -364,6 +360,10 @@ class NotebookPeer:
             names = [run.username]  # agents sign their requests, pages do not
         name = " or ".join(names) or run.username or "somebody else"
         return name if cell is None else f"{name} (cell {self.seen.short(cell.id, self.view)})"
+
+    async def rejoin(self) -> None:
+        """Where the room is away, try at once whether it can be joined again."""
+        await self._room.rejoin()
 
     # Saving.
 

@@ -15,6 +15,8 @@ MAX_PATH_CHARS = 1_000
 _PATH_HINT = "Give a path relative to the server's root folder, with forward slashes, like 'analysis/demo.ipynb'."
 _PAGE = re.compile(r"/(lab|tree|notebooks)(/.*)?$")
 """The part of an address that names a page of JupyterLab or Notebook, not the server."""
+_OF_USER = re.compile(r"(.*?)(?:/hub)?(/user/[^/]+)(.*)")
+"""At a JupyterHub: what is before a user's server, its address, and what is behind; the Hub's own pages lead there."""
 
 
 def normalise_path(notebook_path: str) -> str:
@@ -74,9 +76,10 @@ def quote_path(path: str) -> str:
 def base_url(url: str) -> str:
     """The server's base URL, with a trailing slash, from what users paste.
 
-    A page's address (``…/lab/tree/x.ipynb``) is cut back to the server's.  Query, fragment and user name are
-    dropped, since they may hold a secret.  An address that means "every interface" becomes loopback.  Raises
-    ConfigError if it is no http(s) address; the message does not repeat it, for the same reason.
+    A page's address (``…/lab/tree/x.ipynb``) is cut back to the server's, also where a JupyterHub's user is called
+    ``lab``.  Query, fragment and user name are dropped, since they may hold a secret.  An address that means "every
+    interface" becomes loopback.  Raises ConfigError if it is no http(s) address; the message does not repeat it, for
+    the same reason.
     """
     try:
         parts = urlsplit(url.strip())
@@ -90,7 +93,9 @@ def base_url(url: str) -> str:
         )
     host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     netloc = (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
-    path = _PAGE.sub("", parts.path).rstrip("/") + "/"
+    of_user = _OF_USER.fullmatch(parts.path)
+    server, page = (of_user[1] + of_user[2], of_user[3]) if of_user else ("", parts.path)
+    path: str = server + _PAGE.sub("", page).rstrip("/") + "/"
     return urlunsplit((parts.scheme, netloc, path, "", ""))
 
 

@@ -15,7 +15,8 @@ from urllib.parse import urljoin, urlsplit
 import anyio
 
 from collab_agent.config import Server
-from collab_agent.errors import ConfigError, ServerRefused, Unauthorized, Unreachable, sole_cause
+from collab_agent.errors import ConfigError, ServerError, ServerRefused, Unauthorized, Unreachable, sole_cause
+from collab_agent.jupyter import hub
 from collab_agent.jupyter.address import base_url, is_loopback
 from collab_agent.tls import context_for, untrusted
 
@@ -57,7 +58,7 @@ class Rest:
 
         An error status listed in ``accept`` is the caller's to judge.  Every other one raises: Unauthorized (401,
         403, or sent to a login page), ServerRefused (the rest, redirects included); no answer at all raises
-        Unreachable.
+        Unreachable, and a JupyterHub's that the server is not running ServerStopped.
         """
         import httpx2
 
@@ -96,9 +97,11 @@ class Rest:
             )
         return body
 
-    def refusal(self, method: Method, path: str, response: httpx2.Response) -> Unauthorized | ServerRefused:
+    def refusal(self, method: Method, path: str, response: httpx2.Response) -> ServerError:
         """The error that a response stands for."""
         status = response.status_code
+        if of_hub := hub.refusal(self.url, f"{method} /{path}", status, response.headers, bool(self.server.token)):
+            return of_hub
         if response.is_redirect:
             target = urlsplit(urljoin(self.url + path, response.headers.get("location", "")))
             if "login" not in target.path:

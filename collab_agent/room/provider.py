@@ -22,6 +22,7 @@ from ..config import Limits
 from ..errors import CollabAgentError, LocalProtocolError, RemoteProtocolError, RoomClosed, SaveFailed, SyncTimeout
 from ..notebook.batches import DropDoubled, Part
 from ..notebook.steps import Step
+from .backoff import Backoff
 from .channel import Channel, ChannelClosed, Connect
 from .presence import State
 from .protocol import Acknowledged, Changed, Conflict, Event, Lost, RoomProtocol, SaveAnswered, Synced
@@ -31,7 +32,6 @@ from .watch import Verdict, Watch
 
 _log = logging.getLogger(__name__)
 
-BACKOFF_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 TICK_S = 1.0
 LEAVE_S = 1.0
 LEAST_BYTES = 1_000
@@ -63,6 +63,7 @@ class RoomProvider:
         self._acks: dict[int, anyio.Event] = {}
         self._saves: dict[int, tuple[anyio.Event, list[str]]] = {}
         self._joined = 0
+        self._backoff = Backoff()
         self._joined_now = anyio.Event()
         self._life: anyio.CancelScope | None = None
         self._broken: CollabAgentError | None = None
@@ -81,11 +82,7 @@ class RoomProvider:
     def protocol(self) -> RoomProtocol:
         """The live connection; ``RoomClosed`` while the room is away."""
         if self._protocol is None:
-            why = f" {self._failure.message}" if self._failure is not None else ""
-            raise RoomClosed(
-                f"The connection to the notebook's room is away.{why} Nothing was written.",
-                "It is being restored: call again in a few seconds.",
-            )
+            raise RoomClosed.because(self._failure)
         return self._protocol
 
     @property
@@ -95,7 +92,6 @@ class RoomProvider:
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """Keep the room joined until cancelled; ready when first synced.  The first failure is the caller's."""
-        attempt = -1
         while True:
             began = anyio.current_time()
             try:
@@ -107,9 +103,7 @@ class RoomProvider:
                 self._failure = exc
             if not self._joined and self._failure is not None:
                 raise self._failure
-            # A room that lets us in only to throw us out, as after a conflict, must not be stormed.
-            attempt = 0 if anyio.current_time() - began > BACKOFF_S[-1] else attempt + 1
-            await anyio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+            await self._backoff.pause(anyio.current_time() - began)
 
     async def _serve(self, channel: Channel, task_status: TaskStatus[None]) -> None:
         """Drive one connection until it breaks; raises what broke it."""
@@ -224,6 +218,7 @@ class RoomProvider:
                 self._failure = None
                 self._joined += 1
                 self._joined_now.set()
+                self._backoff.over()
                 if self._ghost is not None:
                     protocol.withdraw(*self._ghost)
                 if self._state is not None:
@@ -335,6 +330,11 @@ class RoomProvider:
     async def wait_joined(self) -> None:
         """Return when the room is joined; at once if it is."""
         await self._joined_now.wait()
+
+    async def rejoin(self) -> None:
+        """Where the room is away, try to join it at once; return when that has come to something."""
+        if self._protocol is None:
+            await self._backoff.now()
 
     def write_soon(self, steps: Iterable[Step]) -> Written:
         """Write without waiting for the echo: for a run's outputs, where the next write follows anyway."""
