@@ -65,7 +65,8 @@ def secluded(env: Mapping[str, str], home: Path, *, keep_runtime: bool) -> dict[
     """An environment in which Jupyter neither sees nor changes this user's settings, kernels and history.
 
     ``keep_runtime``: the server is listed where this user's servers are, so that a browser can be sent there and
-    ``jupyter server list`` shows it.  ``MPLBACKEND`` would keep figures from the notebook.
+    ``jupyter server list`` shows it.  ``MPLBACKEND`` would keep figures from the notebook, and an
+    active environment may lack what the demo needs.
     """
     folders = {
         "JUPYTER_CONFIG_DIR": home / "config",
@@ -74,7 +75,8 @@ def secluded(env: Mapping[str, str], home: Path, *, keep_runtime: bool) -> dict[
         "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces",
         "IPYTHONDIR": home / "ipython",
     }
-    kept = {name: value for name, value in env.items() if not name.startswith("JUPYTER") and name != "MPLBACKEND"}
+    others = ("MPLBACKEND", "VIRTUAL_ENV", "CONDA_PREFIX")
+    kept = {name: value for name, value in env.items() if not name.startswith("JUPYTER") and name not in others}
     if not keep_runtime:
         folders["JUPYTER_RUNTIME_DIR"] = home / "runtime"
     elif "JUPYTER_RUNTIME_DIR" in env:

@@ -29,6 +29,7 @@ from collab_agent.config import Server
 from collab_agent.errors import CollabAgentError, ConfigError, Unreachable
 from collab_agent.jupyter.api import JupyterApi
 from collab_agent.jupyter.discovery import is_alive, running_servers, runtime_dir
+from collab_agent.jupyter.environment import prepared
 from collab_agent.jupyter.leash import KINDLY_S
 
 INSTALL_LAB = "pip install 'collab-agent[lab]'"
@@ -62,7 +63,8 @@ async def embedded_lab(
 ) -> AsyncIterator[EmbeddedLab]:
     """JupyterLab with collaboration on ``root_dir``, ready to be joined; stopped at the end of the block.
 
-    ``env`` is the environment that the server and its kernels get.  ``notebook`` (relative to ``root_dir``)
+    ``env`` is the environment that the server and its kernels get; its active Python environment runs notebooks
+    (``python_of``).  ``notebook`` (relative to ``root_dir``)
     is what the browser opens.  ``port`` 0 takes a free one; a taken one moves on.  ``log_path`` None: a new
     file in the temporary folder, readable by this user only.
 
@@ -74,14 +76,15 @@ async def embedded_lab(
     token = secrets.token_urlsafe(32)
     argv = lab_command(root, port=port or free_port(), open_browser=open_browser, notebook=notebook, as_root=_is_root())
     log = log_path or _new_log()
-    process = await _spawn(leashed([*argv, *extra_args]), {**env, "JUPYTER_TOKEN": token}, root, log)
-    server: Server | None = None
-    try:
-        server = await _ready(process, token, runtime_dir(env), log, timeout_s)
-        yield EmbeddedLab(server, process.pid, log)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await _stop(process, server)
+    with prepared(env) as ready:
+        process = await _spawn(leashed([*argv, *extra_args]), {**ready, "JUPYTER_TOKEN": token}, root, log)
+        server: Server | None = None
+        try:
+            server = await _ready(process, token, runtime_dir(env), log, timeout_s)
+            yield EmbeddedLab(server, process.pid, log)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _stop(process, server)
 
 
 def require_lab() -> None:
