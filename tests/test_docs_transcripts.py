@@ -26,6 +26,7 @@ import collab_agent.server.tools
 from collab_agent.config import Limits, Server
 from collab_agent.jupyter.api import JupyterApi
 from collab_agent.kernel.client import KernelClient
+from collab_agent.review import Reviewer
 from collab_agent.testing import Human, notebook_of
 
 from .integration.conftest import McpAgent, Result, mcp_agent_on
@@ -33,8 +34,8 @@ from .integration.conftest import McpAgent, Result, mcp_agent_on
 PAGE = Path(__file__).parents[1] / "docs" / "usage.md"
 SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 BLOCK = re.compile(r"^```transcript\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-VARYING = re.compile(r"\d+\.\d s\b|\d+x\d+, \d+ kB")
-"""Durations, and the sizes of pictures."""
+VARYING = re.compile(r'\d+\.\d s\b|\d+x\d+, \d+ kB|\b[0-9a-f]{6}(?= ")')
+"""Durations, the sizes of pictures, and the ids of suggestions."""
 LOAD = 'import pandas as pd\n\nsales = pd.read_csv("sales.csv")\n'
 NOTEBOOKS: dict[str, list[tuple[str, str, str]]] = {
     "sales.ipynb": [("5d1c0a7e", "markdown", "# Sales 2025"), ("7c41e2b0", "code", LOAD + "sales.head(3)")],
@@ -72,6 +73,13 @@ NOTEBOOKS: dict[str, list[tuple[str, str, str]]] = {
         ("18ac4e70", "code", "threshold = 10"),
         ("2e7b96d4", "code", "limit = threshold * 2"),
     ],
+    "loop.ipynb": [
+        (
+            "6fd20b3e",
+            "code",
+            'total = 0\nfor revenue in sales["revenue"]:\n    total += revenue\nprint(total)',
+        )
+    ],
     "todo.ipynb": [("84b1d0f7", "code", "1 + 1")],
 }
 SALES = "month,region,revenue\n" + "".join(
@@ -88,6 +96,7 @@ class Stage:
         assert server.root_dir is not None
         self.server, self.agent, self.stack = server, agent, stack
         self.root = Path(server.root_dir)
+        self.path = ""
         self.ada: Human | None = None
         self.kernel: KernelClient | None = None
 
@@ -102,6 +111,7 @@ class Stage:
 
     async def open(self, path: str) -> None:
         """Ada's page: she is in the room, and her page has a session with a kernel."""
+        self.path = path
         api = await self.stack.enter_async_context(JupyterApi(self.server))
         session = await api.ensure_session(path)
         self.ada = await self.stack.enter_async_context(Human.join_server(self.server, path))
@@ -161,6 +171,17 @@ class Stage:
         await self.human.type(3, "  # why 2?")
         await self.agent.hears(lambda: [peer.cell_id for peer in self.agent.peer().peers] == [self.human.ids()[3]])
 
+    async def _comment(self) -> None:
+        await self.human.type(0, "# in euros\n", 0)
+
+    async def _merge(self) -> None:
+        async with JupyterApi(self.server) as api:
+            limits = Limits(line_quiet_s=0)
+            async with Reviewer.joined(api, self.path, "Ada", limits, announced_s=0) as reviewer:
+                (kept,) = await reviewer.suggestions()
+                await reviewer.merge(kept)
+        await self.human.wait_for(lambda: "sum()" in self.human.source(0))
+
     async def _note_threshold(self) -> None:
         await self.human.type(2, "  # Bob says 12")
         await self.agent.hears(lambda: [peer.head for peer in self.agent.peer().peers] == [len(self.human.source(2))])
@@ -174,6 +195,8 @@ class Stage:
         "Ada runs the last cell, which takes a while": _run_last,
         "her run ends": _end_run,
         "Ada inserts a cell below the first one, and types in the last one": _take_notes,
+        "Ada types `# in euros` above the first line": _comment,
+        "Ada merges the suggestion, with `m` in her terminal": _merge,
         "Ada types `  # Bob says 12` at the end of the second cell": _note_threshold,
     }
 
