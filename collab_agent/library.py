@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from os import PathLike, fspath
 from time import time
 
 import anyio
@@ -22,13 +23,20 @@ from .peer import NotebookPeer
 
 @asynccontextmanager
 async def joined(
-    url: str, token: str, path: str, name: str, *, mark_cells: bool = False
+    url: str,
+    token: str,
+    path: str,
+    name: str,
+    *,
+    mark_cells: bool = False,
+    ca_file: str | PathLike[str] | None = None,
 ) -> AsyncIterator[NotebookPeer]:
     """See ``collab_agent.join``."""
     path = normalise_path(path)
     nameplate = Nameplate(replace(Identity.named(name, f"collab-agent-{secrets.token_hex(4)}"), since=time()))
+    server = replace(configured(url, token), ca_file=None if ca_file is None else fspath(ca_file))
     try:
-        async with JupyterApi(configured(url, token)) as api, anyio.create_task_group() as tasks:
+        async with JupyterApi(server) as api, anyio.create_task_group() as tasks:
             panel = Panel(api, nameplate, Limits())
             host = JupyterHost(api, path, nameplate)
             async with NotebookPeer.joined(host, path, nameplate, mark_cells=mark_cells) as peer:

@@ -16,6 +16,7 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
+import collab_agent
 from collab_agent.cli import main
 from collab_agent.config import Limits, Server
 from collab_agent.errors import CollabAgentError, Unreachable
@@ -65,6 +66,15 @@ async def test_with_the_right_authority_rest_room_and_kernel_work(behind_tls: Se
         assert "\n42" in (await agent.run(cells="all", wait_s=60)).body
         await agent.edit({"op": "insert", "source": "# written"})
         await agent.ok("setup_notebook", action="save")
+
+
+async def test_the_library_takes_the_authority_too(behind_tls: Server) -> None:
+    url, token = behind_tls.url, behind_tls.token
+    async with collab_agent.join(url, token, "a.ipynb", ca_file=Path(str(behind_tls.ca_file))) as notebook:
+        assert notebook.cell("first").source == "6 * 7"
+    with pytest.raises(Unreachable, match="is not trusted"):
+        async with collab_agent.join(url, token, "a.ipynb"):
+            pass
 
 
 async def _rest(server: Server) -> None:
