@@ -21,6 +21,7 @@ from mcp.client.stdio import stdio_client
 from mcp_types import Implementation
 
 from collab_agent.config import Server
+from collab_agent.jupyter.embedded import embedded_lab
 from collab_agent.testing import Human
 
 from .conftest import DEADLINE_S, Notebook, agents_seen, panel_on, result_of
@@ -214,6 +215,35 @@ async def test_the_server_of_the_current_folder_is_found(
         assert "you are: Pair 漢" in opened
         await goose.hang_up()
         assert await goose.ends() == 0
+
+
+async def test_a_jupyterlab_of_the_user_is_found_without_any_configuration(
+    jupyter_env: dict[str, str], tmp_path: Path
+) -> None:
+    """It runs in another folder, with a password, a token and a base URL of its own; nothing is set for the agent."""
+    from jupyter_server.auth import passwd
+
+    env = {**jupyter_env, "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
+    options = [
+        "--ServerApp.base_url=/users/ada/",
+        f"--PasswordIdentityProvider.hashed_password={passwd('x', 'sha256')}",
+    ]
+    for folder in ("theirs", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    with anyio.fail_after(DEADLINE_S * 2):
+        async with (
+            embedded_lab(tmp_path / "theirs", env=env, log_path=tmp_path / "lab.log", extra_args=options) as lab,
+            spawned(env, "--no-embedded", cwd=tmp_path / "elsewhere") as goose,
+        ):
+            assert lab.server.url.endswith("/users/ada/")
+            await goose.start()
+            assert "new.ipynb: 1 cell" in await goose.call("setup_notebook", notebook_path="new.ipynb")
+            write = {"op": "write", "cell": "#1", "source": "6 * 7"}
+            assert "42" in await goose.call("execute_notebook_code", edits=[write])
+            assert "saved" in await goose.call("setup_notebook", action="save")
+            assert (tmp_path / "theirs" / "new.ipynb").exists()
+            await goose.hang_up()
+            assert await goose.ends() == 0, goose.err.decode()
 
 
 async def test_without_a_server_the_error_says_how_to_get_one(jupyter_env: dict[str, str], tmp_path: Path) -> None:
