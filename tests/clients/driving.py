@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -11,9 +12,15 @@ from pathlib import Path
 import anyio
 from anyio.abc import Process
 
+from collab_agent.config import Server
+from collab_agent.testing import Human
+from tests.integration.conftest import mcp_agent_on
+
 from .scripted_model import ScriptedModel, Step, ToolCall
 
 DEADLINE_S = 120.0
+BETWEEN_S = 1.0
+"""Between two presses of a key, which are one to a process that has not taken the first."""
 
 
 class Running:
@@ -95,3 +102,56 @@ def repairing(path: str, name: str, was_seen: threading.Event) -> list[Step]:
         return "It was a typing error: the area is 42."
 
     return [opens(path), looks, runs_all, repairs, runs_again, tells]
+
+
+SLEEPS = (
+    """\
+import time
+try:
+    print('begun', flush=True)
+    time.sleep(600)
+except KeyboardInterrupt:
+    how = 'it was interrupted'
+""",
+    "print(how)",
+)
+"""The notebook in which a call waits until something ends it."""
+
+
+def waits(name: str) -> Step:
+    """The model runs the first cell, and waits for longer than it is let."""
+
+    def runs(opened: str) -> ToolCall:
+        assert f"you are: {name}" in opened
+        return ToolCall("execute_notebook_code", {"cells": ["#1"], "wait_s": 500})
+
+    return runs
+
+
+async def interrupted_by_ctrl_c(made: Running, server: Server, path: str, *, again: bool = False) -> None:
+    """Press Ctrl-C while the cell runs, ``again`` until it is taken: the client ends, and the cell was interrupted."""
+    async with Human.join_server(server, path) as ada:
+        await ada.wait_for(lambda: "begun" in str(ada.document()["cells"][0]["outputs"]), DEADLINE_S)
+        with anyio.fail_after(DEADLINE_S):
+            while made.process.returncode is None:
+                made.process.send_signal(signal.SIGINT)
+                with anyio.move_on_after(BETWEEN_S if again else DEADLINE_S):
+                    await made.process.wait()
+        await ada.wait_for(lambda: ada.peers() == {}, DEADLINE_S)
+    async with mcp_agent_on(server, name="another") as other:
+        await other.setup(path)
+        assert "it was interrupted" in (await other.run(cells=["#2"])).text
+
+
+def timing_out(path: str, name: str) -> list[Step]:
+    """The model waits for a cell until the client gives the call up, and then sees that the cell was interrupted."""
+
+    def goes_on(timed_out: str) -> ToolCall:
+        assert "timeout" in timed_out.lower() or "timed out" in timed_out
+        return ToolCall("execute_notebook_code", {"cells": ["#2"], "wait_s": 100})
+
+    def tells(printed: str) -> str:
+        assert "it was interrupted" in printed
+        return "It was too slow."
+
+    return [opens(path), waits(name), goes_on, tells]

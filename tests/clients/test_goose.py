@@ -6,24 +6,31 @@ Goose itself comes from npm: 300 MB, which Debian does not have.
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import anyio
 from playwright.async_api import expect
 
 from collab_agent.clients import snippet
 from collab_agent.config import Server
-from collab_agent.testing import Human
 from tests.browser.conftest import LabPage
-from tests.integration.conftest import mcp_agent_on
 
-from .driving import DEADLINE_S, TYPO, Running, opens, repairing, running
-from .scripted_model import ScriptedModel, Step, ToolCall, serving
+from .driving import (
+    DEADLINE_S,
+    SLEEPS,
+    TYPO,
+    Running,
+    interrupted_by_ctrl_c,
+    opens,
+    repairing,
+    running,
+    timing_out,
+    waits,
+)
+from .scripted_model import ScriptedModel, Step, serving
 
 GOOSE = Path(__file__).parent / "node_modules/@aaif/goose-binary-linux-x64/bin/goose"
 COMMAND = [sys.executable, "-m", "collab_agent"]
@@ -61,7 +68,7 @@ async def test_goose_repairs_a_failing_cell_beside_a_human(
     given = ("--params", f"notebook={path}", "--params", "task=Why does it fail?")
     await page.goto(jupyter, path)
     async with goose(repairing(path, "Goose", was_seen), client_env, tmp_path, *PAIR, *given) as made:
-        await expect(page.flag("Goose").first).to_be_attached()
+        await expect(page.flag("Goose").first).to_be_attached(timeout=DEADLINE_S * 1000)
         was_seen.set()
         said = await made.ended()
     assert "the area is 42" in said
@@ -78,55 +85,23 @@ async def test_goose_repairs_a_failing_cell_beside_a_human(
     await expect(page.flag("Goose")).to_have_count(0)  # it has left
 
 
-SLEEPS = """\
-import time
-try:
-    print('begun', flush=True)
-    time.sleep(600)
-except KeyboardInterrupt:
-    how = 'it was interrupted'
-"""
-
-
 async def test_ctrl_c_in_goose_interrupts_the_cell_that_it_waits_for(
     client_env: dict[str, str], new_notebook: Callable[..., str], jupyter: Server, tmp_path: Path
 ) -> None:
-    path = new_notebook([SLEEPS])
-    async with Human.join_server(jupyter, path) as ada:
-        async with goose([opens(path), runs], client_env, tmp_path, *ALONE) as made:
-            await ada.wait_for(lambda: "begun" in str(ada.document()["cells"][0]["outputs"]), DEADLINE_S)
-            made.process.send_signal(signal.SIGINT)
-            with anyio.fail_after(DEADLINE_S):
-                await made.process.wait()
-        await ada.wait_for(lambda: ada.peers() == {}, DEADLINE_S)
-    async with mcp_agent_on(jupyter, name="another") as other:
-        await other.setup(path)
-        assert "it was interrupted" in (await other.run(code="print(how)")).text
+    path = new_notebook(SLEEPS)
+    async with goose([opens(path), waits("Goose")], client_env, tmp_path, *ALONE) as made:
+        await interrupted_by_ctrl_c(made, jupyter, path)
 
 
 async def test_a_timeout_in_goose_interrupts_the_cell_that_it_waits_for(
     client_env: dict[str, str], new_notebook: Callable[..., str], jupyter: Server, tmp_path: Path
 ) -> None:
-    path = new_notebook([SLEEPS, "print(how)"])
+    path = new_notebook(SLEEPS)
     config = tmp_path / "goose/config/config.yaml"
     config.parent.mkdir(parents=True)
     _, _, entry = snippet("goose", COMMAND).partition("config.yaml:\n")
     assert entry.count("600") == 1
     config.write_text(entry.replace("600", "10"), "utf-8")
 
-    def goes_on(timed_out: str) -> ToolCall:
-        assert "timeout" in timed_out.lower()
-        return ToolCall("execute_notebook_code", {"cells": ["#2"], "wait_s": 100})
-
-    def tells(printed: str) -> str:
-        assert "it was interrupted" in printed
-        return "It was too slow."
-
-    async with goose([opens(path), runs, goes_on, tells], client_env, tmp_path, "-t", "Run it.") as made:
+    async with goose(timing_out(path, "Goose"), client_env, tmp_path, "-t", "Run it.") as made:
         assert "too slow" in await made.ended()
-
-
-def runs(opened: str) -> ToolCall:
-    """The model runs the first cell, and waits for longer than it is let."""
-    assert "you are: Goose" in opened
-    return ToolCall("execute_notebook_code", {"cells": ["#1"], "wait_s": 500})

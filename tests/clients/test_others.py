@@ -10,7 +10,8 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from collab_agent.config import Server
 from tests import npm
 from tests.browser.conftest import LabPage
 
-from .driving import TYPO, repairing, running
-from .scripted_model import ScriptedModel, serving
+from .driving import DEADLINE_S, SLEEPS, TYPO, Running, interrupted_by_ctrl_c, opens, repairing, running, waits
+from .scripted_model import ScriptedModel, Step, serving
 
 HERE = Path(__file__).parent
 HEAVY = HERE / "heavy"
@@ -44,6 +45,8 @@ class Client:
     prepare: Callable[[Path, int], Mapping[str, str]]
     setup: tuple[str, ...]
     command: tuple[str, ...]
+    deaf: bool = False
+    """While opencode installs something of its own in the background it passes over a Ctrl-C."""
 
 
 def opencode(folder: Path, port: int) -> Mapping[str, str]:
@@ -89,7 +92,7 @@ def printed(client: str) -> str:
 ADD = next(line for line in snippet("claude", COMMAND).splitlines() if line.startswith("claude "))
 CODEX_OPTIONS = ("--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--strict-config")
 CLIENTS = {
-    "opencode": Client("OpenCode", HERE, opencode, (), (str(OPENCODE), "run", "--model", "scripted/m", ASKED)),
+    "opencode": Client("OpenCode", HERE, opencode, (), (str(OPENCODE), "run", "--model", "scripted/m", ASKED), True),
     "codex": Client("Codex", HEAVY, codex, (), (str(CODEX), "exec", *CODEX_OPTIONS, ASKED)),
     "claude": Client(
         "Claude",
@@ -108,6 +111,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("client", list(CLIENTS) if every else ALWAYS)
 
 
+@asynccontextmanager
+async def at_work(client: str, steps: Sequence[Step], env: Mapping[str, str], folder: Path) -> AsyncIterator[Running]:
+    """A client on a script, configured anew in a folder and home of its own."""
+    how = CLIENTS[client]
+    npm.install(how.folder)
+    with serving(ScriptedModel(steps)) as model:
+        env = {**env, **how.prepare(folder, model.port)}
+        if how.setup:
+            await anyio.run_process(how.setup, env={**env, "HOME": str(folder)}, cwd=folder, stdin=subprocess.DEVNULL)
+        async with running(how.command, model, env, folder) as made:
+            yield made
+
+
 async def test_a_client_repairs_a_failing_cell_beside_a_human(
     client: str,
     client_env: dict[str, str],
@@ -116,23 +132,23 @@ async def test_a_client_repairs_a_failing_cell_beside_a_human(
     page: LabPage,
     tmp_path: Path,
 ) -> None:
-    how = CLIENTS[client]
-    npm.install(how.folder)
-    path = new_notebook(TYPO)
+    path, name = new_notebook(TYPO), CLIENTS[client].name
     was_seen = threading.Event()
     await page.goto(jupyter, path)
-    with serving(ScriptedModel(repairing(path, how.name, was_seen))) as model:
-        env = {**client_env, **how.prepare(tmp_path, model.port)}
-        if how.setup:
-            await anyio.run_process(
-                how.setup, env={**env, "HOME": str(tmp_path)}, cwd=tmp_path, stdin=subprocess.DEVNULL
-            )
-        async with running(how.command, model, env, tmp_path) as made:
-            await expect(page.flag(how.name).first).to_be_attached()
-            was_seen.set()
-            said = await made.ended()
+    async with at_work(client, repairing(path, name, was_seen), client_env, tmp_path) as made:
+        await expect(page.flag(name).first).to_be_attached(timeout=DEADLINE_S * 1000)
+        was_seen.set()
+        said = await made.ended()
     assert "the area is 42" in said
-    assert "Begin with setup_notebook" in model.told
+    assert "Begin with setup_notebook" in made.model.told
     await page.wait_for_text(1, "area = width * 7")
     await expect(page.cell(2).locator(".jp-OutputArea-output")).to_have_text("42\n")
-    await expect(page.flag(how.name)).to_have_count(0)  # it has left
+    await expect(page.flag(name)).to_have_count(0)  # it has left
+
+
+async def test_ctrl_c_in_a_client_interrupts_the_cell_that_it_waits_for(
+    client: str, client_env: dict[str, str], new_notebook: Callable[..., str], jupyter: Server, tmp_path: Path
+) -> None:
+    path = new_notebook(SLEEPS)
+    async with at_work(client, [opens(path), waits(CLIENTS[client].name)], client_env, tmp_path) as made:
+        await interrupted_by_ctrl_c(made, jupyter, path, again=CLIENTS[client].deaf)
