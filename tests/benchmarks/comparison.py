@@ -106,7 +106,7 @@ def put(page: str, text: str) -> str:
 # The chart: a panel per row, a bar per program.
 
 COLORS = ("#2a6f97", "#b5a642", "#b5651d", "#7d8597")
-WIDTH, PANEL_W, PANEL_H, GAP, BAR, LEFT, TOP = 960, 460, 150, 20, 22, 130, 64
+WIDTH, PANEL_W, PANEL_H, GAP, BAR, LEFT, TOP = 800, 380, 146, 20, 22, 138, 60
 FONT = 'font-family="system-ui, Segoe UI, Helvetica, Arial, sans-serif"'
 
 
@@ -128,19 +128,19 @@ def chart(rows: Sequence[Row], programs: Sequence[str], title: str) -> str:
 def _panel(row: Row, programs: Sequence[str], x: float, y: float) -> list[str]:
     unit = f", {row.unit}" if row.unit else ""
     name = row.what.replace("`", "")
-    parts = [f'<text x="{x}" y="{y + 14}" font-size="14" font-weight="600" fill="#1b1b1b">{escape(name + unit)}</text>']
+    parts = [f'<text x="{x}" y="{y + 14}" font-size="15" font-weight="600" fill="#1b1b1b">{escape(name + unit)}</text>']
     most = max((value for value in row.values.values() if value), default=1.0)
-    room = PANEL_W - LEFT - 70
+    room = PANEL_W - LEFT - 58
     for number, program in enumerate(programs):
         value = row.values.get(program)
         top = y + 26 + number * (BAR + 6)
         middle = top + BAR * 0.7
         length = 0.0 if not value else max(room * value / most, 1.5)
         parts += [
-            f'<text x="{x + LEFT - 8}" y="{middle:.1f}" font-size="12" text-anchor="end" fill="#444444">'
+            f'<text x="{x + LEFT - 8}" y="{middle:.1f}" font-size="14" text-anchor="end" fill="#444444">'
             f"{escape(program)}</text>",
             f'<rect x="{x + LEFT}" y="{top}" width="{length:.1f}" height="{BAR}" fill="{COLORS[number % 4]}"/>',
-            f'<text x="{x + LEFT + length + 6:.1f}" y="{middle:.1f}" font-size="12" fill="#1b1b1b">'
+            f'<text x="{x + LEFT + length + 6:.1f}" y="{middle:.1f}" font-size="14" fill="#1b1b1b">'
             f"{shown(value, row.unit)}</text>",
         ]
     return parts
