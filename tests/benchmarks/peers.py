@@ -13,185 +13,36 @@ chart into the documentation.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import random
 import re
-import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
 import anyio
-from comparison import Row, Tally, chart, median, put, table, tally
-from latency import mcp_client, write_notebook
-from mcp.client.client import Client
-from rivals import ALL, Adapter, Cell, Nb, Request
+from comparison import Row, chart, median, put, table
+from latency import write_notebook
+from rival_session import Session, installed, known, patiently, reading, session
+from rivals import ALL, Adapter, Request
+from typist import Typing, typing, write_typing_notebook
 
 from collab_agent.config import Server
-from collab_agent.errors import CellNotFound
 from collab_agent.jupyter.api import JupyterApi
 from collab_agent.jupyter.embedded import embedded_lab
 from collab_agent.testing import Human
 
-ANCHOR = "# notes: "
-STEP = "step = "
-TRIES = 3
-"""How often a model repeats an edit that was refused, each time after reading again."""
 SEEN_S = 15.0
 """So long we wait for an edit to show on the human's page."""
-SETTLE_S = 4.0
-"""After the last edit: what the server notices of the file, it notices within about a second."""
 PAUSE_S = 2.0
 """Between steps, as a model takes; not counted.  ``nb`` looks cell ids up in the file, which lags behind the room."""
 
 
-@dataclass
-class Session:
-    """One program at work, and what went through its model."""
-
-    adapter: Adapter
-    server: Server
-    ask: Callable[[Request], Awaitable[tuple[str, bool]]]
-    tool_bytes: int = 0
-    sent: int = 0
-    received: int = 0
-    refused: int = 0
-    spent_s: float = 0.0
-    times: dict[str, list[float]] = field(default_factory=dict)
-
-    async def do(self, request: Request | None, what: str = "") -> str:
-        """Call, count, and note the time of a success under ``what``.
-
-        Raises Refused with the answer.
-        """
-        if request is None:
-            return ""
-        begin = time.perf_counter()
-        text, failed = await self.ask(request)
-        taken = (time.perf_counter() - begin) * 1000
-        self.spent_s += taken / 1000
-        self.sent += len(request.text().encode())
-        self.received += len(text.encode())
-        if failed:
-            self.refused += 1
-            raise Refused(text)
-        if what:
-            self.times.setdefault(what, []).append(taken)
-        return text
-
-
-class Refused(Exception):
-    """The program answered with an error."""
-
-
-# Installing and starting
-
-
-def installed(adapter: Adapter, venvs: Path) -> tuple[Path, str]:
-    """The folder of the program's executables and its version; installs it where it is missing."""
-    program = adapter.program
-    if not program.packages:
-        return Path(sys.executable).parent, version("collab-agent")
-    home = venvs / re.sub(r"\W+", "-", " ".join(program.packages)).strip("-")
-    done = home / "installed"
-    if not done.exists():
-        shutil.rmtree(home, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
-        uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(home / "bin" / "python")]
-        subprocess.run([*uv, *program.packages], check=True, env=os.environ | {"VIRTUAL_ENV": str(home)})
-        done.touch()
-    uv = [sys.executable, "-m", "uv", "pip", "show", "--python", str(home / "bin" / "python")]
-    told = subprocess.run([*uv, program.shown], check=True, capture_output=True, text=True).stdout
-    return home / "bin", re.findall(r"^Version: (.+)$", told, re.MULTILINE)[0]
-
-
-@asynccontextmanager
-async def session(adapter: Adapter, binaries: Path, server: Server, folder: Path) -> AsyncIterator[Session]:
-    """The program, ready to be asked."""
-    assert server.token is not None
-    env = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
-    env |= adapter.env(server.url, server.token)
-    if isinstance(adapter, Nb):
-        nb = str(binaries / "nb")
-        connect = [nb, "connect", "--server", server.url.rstrip("/"), "--token", server.token]
-        begin = time.perf_counter()
-        await anyio.run_process(connect, cwd=folder, env=env)
-        made = Session(adapter, server, _asker_of_program(nb, folder, env))
-        made.times["start"] = [(time.perf_counter() - begin) * 1000]
-        helps = [await anyio.run_process([nb, *words, "--help"]) for words in adapter.help]
-        made.tool_bytes = sum(len(each.stdout) for each in helps)
-        yield made
-        return
-    command = (
-        [str(binaries / adapter.program.command)] if adapter.program.command else [sys.executable, "-m", "collab_agent"]
-    )
-    begin = time.perf_counter()
-    async with mcp_client(command, env, folder) as client:
-        made = Session(adapter, server, _asker_of_mcp(client))
-        made.times["start"] = [(time.perf_counter() - begin) * 1000]
-        made.tool_bytes = await tool_bytes(client)
-        yield made
-
-
-def _asker_of_mcp(client: Client) -> Callable[[Request], Awaitable[tuple[str, bool]]]:
-    async def ask(request: Request) -> tuple[str, bool]:
-        result = await client.call_tool(request.tool, dict(request.arguments))
-        text = "\n".join(block.text for block in result.content if block.type == "text")
-        return text, bool(result.is_error) or '"error": "' in text.replace('"error": ""', "")
-
-    return ask
-
-
-def _asker_of_program(nb: str, folder: Path, env: dict[str, str]) -> Callable[[Request], Awaitable[tuple[str, bool]]]:
-    async def ask(request: Request) -> tuple[str, bool]:
-        done = await anyio.run_process([nb, *request.argv], cwd=folder, env=env, check=False)
-        return (done.stdout + done.stderr).decode(), done.returncode != 0 and "@@output" not in done.stdout.decode()
-
-    return ask
-
-
-async def tool_bytes(client: Client) -> int:
-    """UTF-8 bytes of what a client puts before the model: instructions, names, descriptions, input schemas."""
-    tools = [
-        {"name": tool.name, "description": tool.description, "input_schema": tool.input_schema}
-        for tool in (await client.list_tools()).tools
-    ]
-    text = json.dumps(tools, ensure_ascii=False, separators=(",", ":")) + (client.instructions or "")
-    return len(text.encode())
-
-
 # Measuring
-
-
-async def known(human: Human, index: int) -> Cell:
-    """The cell that stands at this index, as an overview, or the model's own last edit, would have told."""
-    return Cell(human.ids()[index], index, human.source(index))
-
-
-async def patiently(at_work: Session, path: str, cell: Cell, old: str, new: str, what: str = "") -> str:
-    """Edit; where it is refused, read again and repeat, as a model would."""
-    for attempt in range(TRIES):
-        try:
-            return await at_work.do(at_work.adapter.edit(path, cell, old, new), what)
-        except Refused:
-            if attempt == TRIES - 1:
-                raise
-            cell = await reading(at_work, path, cell)
-    raise AssertionError
-
-
-async def reading(at_work: Session, path: str, cell: Cell, what: str = "") -> Cell:
-    """Read a cell; what the model then knows of it."""
-    answer = await at_work.do(at_work.adapter.read(path, cell), what)
-    return replace(cell, source=at_work.adapter.source(answer))
 
 
 async def speed(at_work: Session, human: Human, path: str, repeats: int) -> dict[str, float | None]:
@@ -265,101 +116,6 @@ async def ten_steps(at_work: Session, human: Human, path: str) -> tuple[int, flo
     return moved, taken
 
 
-# A human types into the very cell
-
-
-@dataclass
-class Typist:
-    """A human who types marks in bursts at the end of the line of notes, and clicks there again when thrown out."""
-
-    human: Human
-    seed: int
-    clicks: int = 0
-    over: bool = False
-
-    async def work(self) -> None:
-        """Type until it is over.  Every mark is a character that is never typed twice."""
-        choose = random.Random(self.seed)
-        while not self.over:
-            await self._click()
-            for _ in range(choose.randint(8, 16)):
-                try:
-                    await self.human.type_marks(self._cell(), 1, pause=choose.uniform(0.06, 0.16))
-                except CellNotFound:  # the cell was taken away under the fingers: the key goes nowhere
-                    break
-            await anyio.sleep(choose.uniform(0.3, 1.2))
-
-    def _cell(self) -> str:
-        caret = self.human.caret
-        if caret is None:
-            raise CellNotFound("There is no caret anywhere.")
-        return caret[0]
-
-    async def _click(self) -> None:
-        """Look where the caret is; click behind the notes if it is not there (any more)."""
-        at = next((index for index, source in enumerate(self.human.sources()) if ANCHOR in source), None)
-        if at is None:
-            return
-        source = self.human.source(at)
-        end = source.index(ANCHOR) + len(source[source.index(ANCHOR) :].partition("\n")[0])
-        try:
-            caret = self.human.caret
-        except CellNotFound:
-            caret = None
-        if caret != (self.human.ids()[at], end):
-            self.clicks += 1
-            await self.human.place_caret(at, end)
-
-
-@dataclass(frozen=True)
-class Typing:
-    """What became of what the human typed, and of the agent's edits."""
-
-    tally: Tally
-    clicks: int
-    """How often the human had to click into their line again."""
-    asked: int
-    landed: int
-    refused: int
-
-
-async def typing(at_work: Session, human: Human, path: str, rounds: int, think_s: float, seed: int) -> Typing:
-    """The agent counts ``step`` up, a line below the one in which the human types; reading, thinking, editing."""
-    adapter, typist, refused = at_work.adapter, Typist(human, seed), at_work.refused
-    await at_work.do(adapter.open(path, at_work.server.url))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(typist.work)
-        choose = random.Random(seed)
-        for _ in range(rounds):
-            await one_round(at_work, human, path, think_s * choose.uniform(0.3, 1.7))
-        typist.over = True
-    await anyio.sleep(SETTLE_S)
-    await at_work.do(adapter.leave(path))
-    async with Human.join_server(at_work.server, path, "Fresh") as fresh:
-        sources = fresh.sources()
-    landed = re.findall(rf"^{STEP}(\d+)", "\n".join(sources), re.MULTILINE)
-    counted = tally(human.keystrokes, sources, ANCHOR)
-    return Typing(counted, typist.clicks - 1, rounds, max(map(int, landed), default=0), at_work.refused - refused)
-
-
-async def one_round(at_work: Session, human: Human, path: str, think_s: float) -> None:
-    """One edit, repeated where it is refused."""
-    for _ in range(TRIES):
-        at = next((index for index, source in enumerate(human.sources()) if STEP in source), None)
-        if at is None:
-            return
-        try:
-            cell = await reading(at_work, path, await known(human, at))
-            now = re.findall(rf"^{STEP}(\d+)", cell.source, re.MULTILINE)
-            await anyio.sleep(think_s)
-            if now:
-                edit = at_work.adapter.edit(path, cell, f"{STEP}{now[0]}\n", f"{STEP}{int(now[0]) + 1}\n")
-                await at_work.do(edit)
-            return
-        except Refused:
-            continue
-
-
 # All of it
 
 
@@ -407,13 +163,6 @@ async def measure(adapter: Adapter, binaries: Path, server: Server, folder: Path
         rounds = 5 if options.quick else 20
         found.typing = await typing(at_work, eve, typed, rounds, options.think, options.seed)
     return found
-
-
-def write_typing_notebook(file: Path) -> None:
-    """Three cells; in the second one the human takes notes above the line that the agent changes."""
-    document = json.loads(file.read_text("utf-8"))
-    document["cells"][1]["source"] = f"{ANCHOR}\n{STEP}0\nprint(step)"
-    file.write_text(json.dumps(document), "utf-8")
 
 
 TIMES = (
@@ -468,6 +217,7 @@ def charted(rows: Sequence[Row], all_found: dict[str, Found]) -> list[Row]:
 
 async def main(options: argparse.Namespace) -> None:
     """Install, measure, print."""
+    load = os.getloadavg()[0]
     options.venvs.mkdir(parents=True, exist_ok=True)
     chosen = [each for each in ALL if not options.only or each.program.name.split()[0] in options.only]
     places, versions = {}, {}
@@ -477,7 +227,7 @@ async def main(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         async with embedded_lab(folder, env=os.environ) as lab:
-            began = await starts(chosen, places, lab.server, folder, 2 if options.quick else 7)
+            began = await starts(chosen, places, lab.server, folder, 2 if options.quick else 5)
             for adapter in chosen:
                 name = adapter.program.name
                 found = await measure(adapter, places[name], lab.server, folder, options)
@@ -487,7 +237,8 @@ async def main(options: argparse.Namespace) -> None:
     rows = rows_of(all_found)
     programs = ", ".join(f"{name} {found.version}" for name, found in all_found.items())
     servers = ", ".join(f"{name} {version(name)}" for name in ("jupyterlab", "jupyter-collaboration", "ipykernel"))
-    text = f"{date.today()}: {programs}; on {servers}.\n\n{table(rows, list(all_found))}"
+    machine = f"{os.cpu_count()} cores, load average {load:.0f} to {os.getloadavg()[0]:.0f}"
+    text = f"{date.today()}: {programs}; on {servers}; {machine}.\n\n{table(rows, list(all_found))}"
     print(text)
     if options.write is not None:
         options.write.write_text(put(options.write.read_text("utf-8"), text), "utf-8")
