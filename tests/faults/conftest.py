@@ -55,12 +55,15 @@ class MortalLab:
             with anyio.CancelScope(shield=True):
                 await lab.end()
 
+    def command(self) -> list[str]:
+        """What starts it."""
+        return lab_command(self.root, port=self._port, as_root=os.geteuid() == 0)
+
     async def start(self) -> None:
         """Start it, and wait until it answers."""
-        argv = lab_command(self.root, port=self._port, as_root=os.geteuid() == 0)
         with self._log.open("ab") as log:
             self._process = await anyio.open_process(
-                argv,
+                self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
