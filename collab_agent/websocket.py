@@ -72,14 +72,17 @@ class FastConnection(ClientConnection):
             # No TCP socket (a Unix socket), or it is closed by now: only the speed is lost.
             return
 
-    def send_now(self, frame: bytes) -> bool:
+    def send_now(self, frame: bytes | str) -> bool:
         """Hand ``frame`` to the transport before returning; False if the connection is not open.
 
         The transport buffers without bound.  True does not say that the frame arrives.
         """
         if self.protocol.state is not State.OPEN or self.transport.is_closing():
             return False
-        self.protocol.send_binary(frame)
+        if isinstance(frame, str):
+            self.protocol.send_text(frame.encode())
+        else:
+            self.protocol.send_binary(frame)
         self.send_data()
         return True
 

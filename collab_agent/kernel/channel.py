@@ -17,11 +17,12 @@ import anyio
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, WebSocketException
 
 from ..config import Limits, Server
-from ..errors import KernelSilent, NoKernel, ServerError, ServerRefused, Unauthorized, Unreachable
+from ..errors import KernelSilent, NoKernel, RemoteProtocolError, ServerError, ServerRefused, Unauthorized, Unreachable
 from ..tls import context_for, untrusted
 from ..websocket import FastConnection, open_websocket
+from . import legacy, wire
 from .messages import MessageFactory
-from .wire import SUBPROTOCOL
+from .wire import SUBPROTOCOL, Message
 
 _log = logging.getLogger(__name__)
 
@@ -55,12 +56,6 @@ async def open_connection(server: Server, kernel_id: str, session_id: str, limit
         raise untrusted(server, error) or Unreachable(
             f"{server.url} does not answer: {error}", "Is the Jupyter server running? Try `collab-agent doctor`."
         ) from error
-    if connection.subprotocol != SUBPROTOCOL:
-        await connection.close()
-        raise ServerRefused(
-            f"{server.url} does not speak {SUBPROTOCOL} on a kernel's channels",
-            "It needs jupyter_server 2 or newer, and no kernel_ws_protocol in its configuration.",
-        )
     return connection
 
 
@@ -91,6 +86,7 @@ class Link:
         self._connection: FastConnection | None = None
         self._backlog: deque[bytes] = deque()
         self._held = False
+        self._is_legacy = False
 
     @property
     def name(self) -> Literal["websocket"]:
@@ -112,6 +108,7 @@ class Link:
     async def open(self) -> None:
         """Connect, and send what waits; errors as ``open_connection``."""
         self._connection = await open_connection(self._server, self._kernel_id, self._messages.session_id, self._limits)
+        self._is_legacy = self._connection.subprotocol is None  # as of a server whose kernels a gateway runs
         self._flush()
 
     def send(self, frame: bytes) -> None:
@@ -122,7 +119,7 @@ class Link:
     def send_past(self, frame: bytes) -> None:
         """Send before all that waits or is held, or not at all."""
         if self._connection is not None:
-            self._connection.send_now(frame)
+            self._connection.send_now(self._spoken(frame))
 
     def ask_process(self) -> None:
         """Ask, past all that waits, for what tells which process of the kernel answers."""
@@ -138,8 +135,20 @@ class Link:
 
     def _flush(self) -> None:
         connection = self._connection
-        while connection and self._backlog and not self._held and connection.send_now(self._backlog[0]):
+        while connection and self._backlog and not self._held and connection.send_now(self._spoken(self._backlog[0])):
             self._backlog.popleft()
+
+    def _spoken(self, frame: bytes) -> bytes | str:
+        """A v1 frame in the dialect of this connection."""
+        return legacy.encode(frame) if self._is_legacy else frame
+
+    def decode(self, frame: str | bytes) -> Message:
+        """The message in a frame of this connection.  ``RemoteProtocolError``: the frame is broken."""
+        if self._is_legacy:
+            return legacy.decode(frame)
+        if isinstance(frame, str):
+            raise RemoteProtocolError("a kernel frame is text where v1 frames are binary")
+        return wire.decode(frame)
 
     def drop_waiting(self) -> None:
         self._backlog.clear()

@@ -33,7 +33,7 @@ from .execution import ConnectionGap, Execution, KernelGone
 from .messages import MessageFactory
 from .observer import Event, ForeignRun, ForeignRunEnded, ForeignRunStarted, KernelBack, Observer
 from .routes import Route, RouteName, Routes
-from .wire import Channel, Message, decode
+from .wire import Channel, Message
 
 _log = logging.getLogger(__name__)
 
@@ -324,9 +324,7 @@ class KernelClient:
 
     def _receive(self, frame: str | bytes) -> None:
         try:
-            if isinstance(frame, str):
-                raise RemoteProtocolError("a kernel frame is text where v1 frames are binary")
-            message = decode(frame)
+            message = self._link.decode(frame)
         except RemoteProtocolError as error:
             _log.warning("a message of kernel %s was skipped: %s", self.kernel_id, error.message)
             self._announce([ConnectionGap()])

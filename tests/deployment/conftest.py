@@ -19,7 +19,7 @@ import pytest
 from anyio.abc import Process
 
 from collab_agent.config import Server
-from collab_agent.jupyter.embedded import free_port
+from collab_agent.jupyter.embedded import embedded_lab, free_port
 from tests.npm import install
 
 START_S = 60.0
@@ -170,3 +170,31 @@ async def hub(jupyter_env: dict[str, str], tmp_path_factory: pytest.TempPathFact
                 async with anyio.create_task_group() as tasks:
                     for user in USERS:
                         tasks.start_soon(made.stop, user)
+
+
+@pytest.fixture(scope="module")
+async def gateway_lab(jupyter_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    """A JupyterLab whose kernels a kernel gateway runs, in another process with folders of its own."""
+    folder, token, port = tmp_path_factory.mktemp("gateway"), secrets.token_hex(20), free_port()
+    url = f"http://127.0.0.1:{port}"
+    env = {name: value for name, value in jupyter_env.items() if not name.startswith("JUPYTER_RUNTIME")}
+    own = {
+        "KG_AUTH_TOKEN": token,
+        "KG_PORT": str(port),
+        "KG_LIST_KERNELS": "true",
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+    }
+    argv = [sys.executable, "-m", "kernel_gateway", "--KernelGatewayApp.port_retries=0"]
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"token {token}"}, trust_env=False, timeout=START_S) as web,
+        running(argv, env | own, folder, folder / "gateway.log") as process,
+    ):
+        await answers(process, folder / "gateway.log", web, f"{url}/api/kernelspecs")
+        (folder / "notebooks").mkdir()
+        here = jupyter_env | {
+            "JUPYTER_RUNTIME_DIR": str(folder / "lab-runtime"),
+            "JUPYTER_GATEWAY_URL": url,
+            "JUPYTER_GATEWAY_AUTH_TOKEN": token,
+        }
+        async with embedded_lab(folder / "notebooks", env=here, log_path=folder / "lab.log") as lab:
+            yield lab.server
