@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
 from collab_agent.errors import NotebookNotFound, NotebookUnreadable, ServerRefused
@@ -15,6 +17,12 @@ from collab_agent.jupyter.address import quote_path
 from collab_agent.jupyter.models import KernelSpec, KernelSpecs, Listing, NotebookFile, kernelspecs_of, text_of
 from collab_agent.jupyter.rest import Rest
 from collab_agent.notebook.soundness import unsound, unwritable
+
+WRITTEN_S = 1.0
+"""For so long a file may be no JSON because somebody is writing it."""
+REREAD_S = 0.1
+RESTS_S = 60.0
+"""A file that was not written for so long is taken for one that nobody is writing."""
 
 
 class ContentsApi:
@@ -49,9 +57,37 @@ class ContentsApi:
             )
 
     async def read_notebook(self, path: str) -> dict[str, Any]:
-        """The notebook as the file holds it now, upgraded to nbformat 4 by the server."""
-        model = await self._contents(path, self._slow, content="1", type="notebook")
-        content = model.get("content")
+        """The notebook as the file holds it now; of an older format, as the server upgrades it to nbformat 4.
+
+        It is read as text.  A server that is asked for a *notebook* while it writes it may find half of it; then it
+        moves the file aside, as ``.invalid``, and puts back what was there before, or nothing at all where the write
+        has ended meanwhile (jupyter_server 2.20, ``_read_notebook``).  What is no JSON yet is read again for a second.
+        """
+        deadline = anyio.current_time() + WRITTEN_S
+        while True:
+            try:
+                content = await self._parsed(path)
+                break
+            except NotebookUnreadable:
+                if anyio.current_time() >= deadline:
+                    raise
+                await anyio.sleep(REREAD_S)
+        return content if _is_notebook(content) else await self._upgraded(path)
+
+    async def _parsed(self, path: str) -> Any:
+        """The JSON of the file's text."""
+        text = (await self._contents(path, self._slow, content="1", type="file", format="text")).get("content")
+        try:
+            return await anyio.to_thread.run_sync(json.loads, text if isinstance(text, str) else "")
+        except (ValueError, RecursionError) as exc:
+            raise NotebookUnreadable(
+                f"{path!r} cannot be read as a notebook: it is no JSON ({exc}). No room was opened for it.",
+                "Repair the file, or choose another path; it was left as it is.",
+            ) from None
+
+    async def _upgraded(self, path: str) -> dict[str, Any]:
+        """The file as the server reads it as a notebook: never one that a server may be writing."""
+        content = (await self._contents(path, self._slow, content="1", type="notebook")).get("content")
         if not isinstance(content, dict):
             raise NotebookUnreadable(f"{path!r} came without content.", "See the server's log.")
         return content
@@ -62,10 +98,14 @@ class ContentsApi:
         return (local, sha) if _is_notebook(local) else (await self.read_notebook(path), "")
 
     async def untrusted_cells(self, path: str, most_bytes: int) -> tuple[int, int]:
-        """How many code cells of the notebook pages do not trust, and how many there are; (0, 0) of a larger file."""
-        if int((await self._contents(path, content="0")).get("size") or 0) > most_bytes:
+        """How many code cells of the notebook pages do not trust, and how many there are.
+
+        (0, 0) of a larger file, and of one that was written within the last minute, and may be again (``_upgraded``).
+        """
+        model = await self._contents(path, content="0")
+        if int(model.get("size") or 0) > most_bytes or _age_s(str(model.get("last_modified"))) < RESTS_S:
             return 0, 0
-        cells = [cell for cell in (await self.read_notebook(path)).get("cells") or [] if isinstance(cell, dict)]
+        cells = [cell for cell in (await self._upgraded(path)).get("cells") or [] if isinstance(cell, dict)]
         trusted = [(cell.get("metadata") or {}).get("trusted") for cell in cells if cell.get("cell_type") == "code"]
         return trusted.count(False), len(trusted)
 
@@ -198,6 +238,14 @@ def _read_and_hash(root_dir: str | None, path: str) -> tuple[Any, str]:
         return json.loads(content), hashlib.sha256(content).hexdigest()
     except (OSError, ValueError, RecursionError):
         return None, ""
+
+
+def _age_s(modified: str) -> float:
+    """Seconds since a moment in ISO 8601, by this machine's clock; 0 where it is none."""
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(modified)).total_seconds()
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _is_notebook(content: Any) -> bool:

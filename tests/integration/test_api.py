@@ -20,6 +20,7 @@ from collab_agent.errors import (
     Unauthorized,
 )
 from collab_agent.jupyter.api import JupyterApi
+from tests.conftest import notebook_json
 
 NewNotebook = Callable[..., str]
 STRANGE = "été #1 100%25 ?&+;=\"'/naïve 😀 & ü.ipynb"
@@ -73,6 +74,33 @@ async def test_a_broken_notebook_is_unreadable_with_and_without_the_disk(
     async with JupyterApi(jupyter if local else Server(jupyter.url, jupyter.token)) as api:
         with pytest.raises(NotebookUnreadable, match=path):
             await api.check_notebook(path)
+
+
+@pytest.mark.parametrize("half", [b"", b'{"cells": [{"source": "\xc3'], ids=["emptied", "in the middle of a character"])
+@pytest.mark.parametrize("local", [True, False])
+async def test_a_file_that_is_just_being_written_is_left_to_its_writer(
+    jupyter: Server, root: Path, half: bytes, local: bool
+) -> None:
+    """Asked for a notebook, the server itself would move it aside and put back what was there before."""
+    path = f"written-{uuid.uuid4().hex}.ipynb"
+    file, before = root / path, root / f".~{path}"  # as the server's own writing leaves them for a moment
+    file.write_bytes(half)
+    before.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}))
+    whole = json.dumps(notebook_json(["1 + 1"]))
+    async with JupyterApi(jupyter if local else Server(jupyter.url, jupyter.token)) as api:
+        with pytest.raises(NotebookUnreadable, match="cannot be (read|opened)"):
+            await api.check_notebook(path)
+        with pytest.raises(NotebookUnreadable, match="cannot be read"):
+            await api.notebook_on_disk(path)
+        with pytest.raises(NotebookUnreadable, match="cannot be read"):
+            await api.read_notebook(path)
+        assert await api.untrusted_cells(path, 1_000) == (0, 0)
+        assert file.read_bytes() == half
+        assert before.exists()
+        assert not list(root.glob(f"{path}.*"))
+        file.write_text(whole)
+        assert (await api.read_notebook(path))["cells"][0]["source"] == "1 + 1"
+    before.unlink()
 
 
 async def test_a_notebook_of_an_old_format_is_accepted(api: JupyterApi, root: Path) -> None:
