@@ -61,7 +61,7 @@ class ContentsApi:
 
         It is read as text.  A server that is asked for a *notebook* while it writes it may find half of it; then it
         moves the file aside, as ``.invalid``, and puts back what was there before, or nothing at all where the write
-        has ended meanwhile (jupyter_server 2.20, ``_read_notebook``).  What is no JSON yet is read again for a second.
+        has ended meanwhile (jupyter_server 2.21, ``_read_notebook``).  What is no JSON yet is read again for a second.
         """
         deadline = anyio.current_time() + WRITTEN_S
         while True:
