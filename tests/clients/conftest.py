@@ -17,6 +17,12 @@ __all__ = ["browser", "context", "page"]
 RUNTIME = ".local/share/jupyter/runtime"
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """``heavy`` is only looked into when it is asked for."""
+    heavy = collection_path.is_relative_to(Path(__file__).parent / "heavy")
+    return True if heavy and not config.getoption("--every-client") else None
+
+
 @pytest.fixture
 def client_env(jupyter: Server, jupyter_env: dict[str, str]) -> dict[str, str]:
     """The environment of a user who names the server."""

@@ -38,20 +38,24 @@ ASKED = "Why does it fail?"
 
 @dataclass(frozen=True)
 class Client:
-    """``prepare(folder, port)``: write its configuration for a model on that port; what it adds to the environment."""
+    """``prepare(folder, port, timeout_s)``: write its configuration; what the environment has besides.
+
+    ``port`` is the model's, ``timeout_s`` what a call may take.
+    """
 
     name: str
     folder: Path
-    prepare: Callable[[Path, int], Mapping[str, str]]
+    prepare: Callable[[Path, int, int], Mapping[str, str]]
     setup: tuple[str, ...]
     command: tuple[str, ...]
+    options: tuple[str, ...] = ()
     deaf: bool = False
     """While opencode installs something of its own in the background it passes over a Ctrl-C."""
 
 
-def opencode(folder: Path, port: int) -> Mapping[str, str]:
+def opencode(folder: Path, port: int, timeout_s: int) -> Mapping[str, str]:
     """The snippet is the project's file, the model the user's."""
-    (folder / "opencode.json").write_text(printed("opencode"), "utf-8")
+    (folder / "opencode.json").write_text(printed("opencode").replace("600", str(timeout_s)), "utf-8")
     model = {"npm": "@ai-sdk/openai-compatible", "options": {"baseURL": f"http://127.0.0.1:{port}/v1", "apiKey": "x"}}
     own = folder / ".config/opencode/opencode.json"
     own.parent.mkdir(parents=True)
@@ -59,7 +63,7 @@ def opencode(folder: Path, port: int) -> Mapping[str, str]:
     return {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1"}
 
 
-def codex(folder: Path, port: int) -> Mapping[str, str]:
+def codex(folder: Path, port: int, timeout_s: int) -> Mapping[str, str]:
     """The snippet stands behind the model in the user's file."""
     own = folder / ".codex/config.toml"
     own.parent.mkdir()
@@ -72,14 +76,19 @@ base_url = "http://127.0.0.1:{port}/v1"
 wire_api = "responses"
 env_key = "SCRIPTED_KEY"
 """
-    own.write_text(model + printed("codex"), "utf-8")
+    own.write_text(model + printed("codex").replace("600", str(timeout_s)), "utf-8")
     return {"SCRIPTED_KEY": "x"}
 
 
-def claude(_folder: Path, port: int) -> Mapping[str, str]:
-    """The snippet is a command.  Without the last variable its first turn may begin before the tools are there."""
-    model = {"ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}", "ANTHROPIC_API_KEY": "x"}
-    return model | {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "MCP_CONNECTION_NONBLOCKING": "0"}
+def claude(_folder: Path, port: int, timeout_s: int) -> Mapping[str, str]:
+    """The snippet is a command.  Without ``MCP_CONNECTION_NONBLOCKING`` the first turn may begin without our tools."""
+    return {
+        "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{port}",
+        "ANTHROPIC_API_KEY": "x",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "MCP_CONNECTION_NONBLOCKING": "0",
+        "MCP_TOOL_TIMEOUT": str(timeout_s * 1000),
+    }
 
 
 def printed(client: str) -> str:
@@ -92,14 +101,17 @@ def printed(client: str) -> str:
 ADD = next(line for line in snippet("claude", COMMAND).splitlines() if line.startswith("claude "))
 CODEX_OPTIONS = ("--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--strict-config")
 CLIENTS = {
-    "opencode": Client("OpenCode", HERE, opencode, (), (str(OPENCODE), "run", "--model", "scripted/m", ASKED), True),
+    "opencode": Client(
+        "OpenCode", HERE, opencode, (), (str(OPENCODE), "run", "--model", "scripted/m", ASKED), deaf=True
+    ),
     "codex": Client("Codex", HEAVY, codex, (), (str(CODEX), "exec", *CODEX_OPTIONS, ASKED)),
     "claude": Client(
         "Claude",
         HEAVY,
         claude,
         (str(CLAUDE), *shlex.split(ADD)[1:]),
-        (str(CLAUDE), "--print", ASKED, "--allowedTools", "mcp__collab-agent"),
+        (str(CLAUDE), "--print", ASKED),
+        ("--allowedTools", "mcp__collab-agent"),
     ),
 }
 ALWAYS = ("opencode",)
@@ -112,15 +124,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @asynccontextmanager
-async def at_work(client: str, steps: Sequence[Step], env: Mapping[str, str], folder: Path) -> AsyncIterator[Running]:
-    """A client on a script, configured anew in a folder and home of its own."""
+async def at_work(
+    client: str,
+    steps: Sequence[Step],
+    env: Mapping[str, str],
+    folder: Path,
+    *,
+    timeout_s: int = 600,
+    options: Sequence[str] | None = None,
+) -> AsyncIterator[Running]:
+    """A client on a script, configured anew in a folder and home of its own; ``options`` instead of its usual ones."""
     how = CLIENTS[client]
     npm.install(how.folder)
+    command = [*how.command, *(how.options if options is None else options)]
     with serving(ScriptedModel(steps)) as model:
-        env = {**env, **how.prepare(folder, model.port)}
+        env = {**env, **how.prepare(folder, model.port, timeout_s)}
         if how.setup:
             await anyio.run_process(how.setup, env={**env, "HOME": str(folder)}, cwd=folder, stdin=subprocess.DEVNULL)
-        async with running(how.command, model, env, folder) as made:
+        async with running(command, model, env, folder) as made:
             yield made
 
 
