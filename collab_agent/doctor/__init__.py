@@ -12,7 +12,16 @@ from collab_agent.doctor.finding import Finding
 from collab_agent.doctor.kernels import kernels
 from collab_agent.doctor.notebooks import LISTEN_S, as_text, open_paths, rooms, trust
 from collab_agent.doctor.process import process_of
-from collab_agent.doctor.server import START, Patient, accepts, answers, collaboration, judge_pages, rivals
+from collab_agent.doctor.server import (
+    SERVER_DOCUMENTS,
+    START,
+    Patient,
+    accepts,
+    answers,
+    collaboration,
+    judge_pages,
+    rivals,
+)
 from collab_agent.doctor.settings import settings as settings_of
 from collab_agent.errors import CollabAgentError, ConfigError
 from collab_agent.jupyter.address import same_server
@@ -74,7 +83,7 @@ async def _examined(patient: Patient, listen_s: float) -> AsyncIterator[Finding]
     except CollabAgentError:  # another front end than JupyterLab
         pages = None
     try:
-        joinable = await patient.api.has_collaboration()
+        joinable = await patient.api.has_collaboration() and not (pages is not None and pages.load(SERVER_DOCUMENTS))
         async for finding in collaboration(patient, pages):
             yield finding
         paths, watched = await open_paths(patient)

@@ -44,7 +44,7 @@ async def rooms(patient: Patient, listen_s: float) -> tuple[Finding, Mapping[str
                 with anyio.move_on_after(listen_s):
                     await _listen(channel, heard)
     except (CollabAgentError, TimeoutError) as error:
-        why = error.message if isinstance(error, CollabAgentError) else "nothing came through it"
+        why = error.message if isinstance(error, CollabAgentError) else "nothing came through it."
         return Finding(
             "BAD",
             f"The collaboration rooms' websocket does not open: {why} A proxy in front of the server may not pass "

@@ -105,7 +105,7 @@ def finding_of(option: Option, where: str, remedy: str) -> Finding:
         )
     return Finding(
         "BAD",
-        f"{text}: after so many seconds of quiet the server replaces a notebook's history by an empty one, and its "
-        "cells come twice when it is next opened. Until then all works.",
+        f"{text}: after so many seconds of quiet the server replaces a notebook's history by an empty one, and a page "
+        "that comes back then may bring every cell a second time. Until then all works.",
         remedy,
     )

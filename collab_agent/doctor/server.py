@@ -87,10 +87,9 @@ async def collaboration(patient: Patient, pages: Pages | None) -> AsyncIterator[
     """Whether it has the rooms, in a version that we know; ``BAD`` findings end the examination of them."""
     api = patient.api
     present = await api.has_collaboration()
-    known = frozenset() if pages is None else pages.extensions
-    if SERVER_DOCUMENTS in known:
-        yield await _server_documents(patient, joinable=present)
-    elif not present and PAGES_NEED[0] in known:
+    if pages is not None and pages.load(SERVER_DOCUMENTS):
+        yield await _server_documents(patient)
+    elif not present and pages is not None and PAGES_NEED[0] in pages.extensions:
         yield Finding(
             "BAD",
             "jupyter-collaboration is installed, but its server extension jupyter_server_ydoc is off: there are no "
@@ -106,26 +105,16 @@ async def collaboration(patient: Patient, pages: Pages | None) -> AsyncIterator[
         )
     else:
         yield judge_collaboration(await api.collaboration_version(), patient)
-    if NBMODEL in known:
+    if pages is not None and pages.load(NBMODEL):
         yield await _nbmodel(patient)
 
 
-async def _server_documents(patient: Patient, *, joinable: bool) -> Finding:
+async def _server_documents(patient: Patient) -> Finding:
     version = await patient.api.extension_version(SERVER_DOCUMENTS)
-    name = f"jupyter-server-documents {version or ''}".strip()
-    if joinable:
-        text = (
-            f"{name} runs beside jupyter-collaboration. Reading and editing work; but it writes the outputs of a run "
-            "into the notebook, as the agent does for its own: there must be one writer of outputs."
-        )
-    else:
-        text = (
-            f"{name} serves the rooms in place of jupyter-collaboration, in a protocol of its own. Pages work with it; "
-            "an agent cannot join."
-        )
     return Finding(
         "BAD",
-        text,
+        f"jupyter-server-documents {version or ''} serves the rooms in place of jupyter-collaboration, in a protocol "
+        "of its own, and writes the outputs itself. Pages work with it; an agent cannot join, even if both are installed.",
         patient.pip("uninstall --yes jupyter-server-documents", f"install --force-reinstall {COLLABORATION}"),
     )
 

@@ -142,7 +142,8 @@ class JupyterApi(SessionsApi, ForksApi):
                 raise NotebookNotFound(f"The server cannot index {path!r}.", "Check that the file exists.")
             raise CollaborationMissing(
                 f"{self.url} runs without jupyter-collaboration, so there is no room to join.",
-                f"Where the server is installed, run: {INSTALL_COLLABORATION} and restart it.",
+                f"Where the server is installed, run: {INSTALL_COLLABORATION} and restart it. If it is installed, "
+                "`collab-agent doctor` says what keeps it off.",
             )
         model = self._rest.object(answer)
         file_id = text_of(model, "fileId")

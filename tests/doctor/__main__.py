@@ -32,7 +32,7 @@ ENVIRONMENTS: Mapping[str, tuple[tuple[str, ...], str, bool]] = {
     "old": ((*LAB, "jupyter-collaboration==3.*"), "jupyter-collaboration 3.1.2 is older", False),
     "nbmodel": ((*LAB, "jupyter-collaboration>=5,<6", "jupyter-server-nbmodel"), "each has exactly one writer", True),
     "documents": ((*LAB, "jupyter-server-documents"), "an agent cannot join", False),
-    "both": ((*LAB, "jupyter-server-documents", "jupyter-collaboration>=5,<6"), "jupyter-server-documents", False),
+    "both": ((*LAB, "jupyter-server-documents", "jupyter-collaboration>=5,<6"), "even if both are installed", False),
 }
 """Name -> what is installed, what the doctor says of it, and whether the agent can be used all the same."""
 
@@ -54,8 +54,13 @@ class LabOf(MortalLab):
     python = Path(sys.executable)
 
     def command(self) -> list[str]:
-        """See ``MortalLab``."""
-        return [str(self.python), *super().command()[1:]]
+        """See ``MortalLab``.  Where both are installed one turns the other off, unless somebody turns it on again."""
+        on = (
+            "{'jupyter_server_ydoc': True, 'jupyter_server_documents': True}"
+            if self.python.parts[-3] == "both"
+            else "{}"
+        )
+        return [str(self.python), *super().command()[1:], f"--ServerApp.jpserver_extensions={on}"]
 
 
 @asynccontextmanager
