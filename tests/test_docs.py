@@ -265,7 +265,7 @@ def test_calls_in_the_texts_are_calls_that_the_tools_take() -> None:
     assert seen
 
 
-@pytest.mark.parametrize("name", ["reference.md", "installation.md"])
+@pytest.mark.parametrize("name", ["reference.md", "installation.md", "doctor.md"])
 def test_the_errors_that_a_page_explains_are_in_the_code(name: str) -> None:
     code = "\n".join(path.read_text("utf-8") for path in (ROOT / "collab_agent").rglob("*.py"))
     tables = re.findall(r"^\| (?:the text says|what you see) .*?(?=\n\n|\Z)", prose(ROOT / "docs" / name), re.M | re.S)

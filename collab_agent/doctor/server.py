@@ -114,7 +114,8 @@ async def _server_documents(patient: Patient) -> Finding:
     return Finding(
         "BAD",
         f"jupyter-server-documents {version or ''} serves the rooms in place of jupyter-collaboration, in a protocol "
-        "of its own, and writes the outputs itself. Pages work with it; an agent cannot join, even if both are installed.",
+        "of its own, and writes the outputs itself. Pages work with it; an agent cannot join, even if both are "
+        "installed.",
         patient.pip("uninstall --yes jupyter-server-documents", f"install --force-reinstall {COLLABORATION}"),
     )
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .conftest import LabPage
 
 NOTEBOOK = "work/harvest.ipynb"
+SHOWN = {"x": 0, "y": 0, "width": 1200, "height": 400}
+"""What is cut out of a page of 1200 x 900, in its pixels: the rest of it is empty."""
 TITLE = "# Harvest, estimated over night"
 STEPS = """\
 import pathlib, sys, time
@@ -59,7 +61,7 @@ async def test_a_human_may_come_at_any_time_and_finds_it_at_work(
         await goose.call("modify_notebook_cells", edits=[{"op": "insert", "source": "tons_per_hectare = 3.2"}])
         await expect(page.caret(2)).to_be_visible()
         await expect(page.visible_flag("Goose")).to_be_visible()
-        await page.page.screenshot(path=image_path("headless.png"))
+        await page.page.screenshot(path=image_path("headless.png"), clip=SHOWN)
         (root / "work" / "go-2").touch()
         (root / "work" / "go-3").touch()
         await expect(page.cell(1).locator(".jp-InputPrompt")).to_have_text("[1]:")

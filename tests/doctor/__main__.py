@@ -32,7 +32,7 @@ ENVIRONMENTS: Mapping[str, tuple[tuple[str, ...], str, bool]] = {
     "old": ((*LAB, "jupyter-collaboration==3.*"), "jupyter-collaboration 3.1.2 is older", False),
     "nbmodel": ((*LAB, "jupyter-collaboration>=5,<6", "jupyter-server-nbmodel"), "each has exactly one writer", True),
     "documents": ((*LAB, "jupyter-server-documents"), "an agent cannot join", False),
-    "both": ((*LAB, "jupyter-server-documents", "jupyter-collaboration>=5,<6"), "even if both are installed", False),
+    "both": ((*LAB, "jupyter-server-documents", "jupyter-collaboration>=5,<6"), "an agent cannot join", False),
 }
 """Name -> what is installed, what the doctor says of it, and whether the agent can be used all the same."""
 
