@@ -17,7 +17,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -27,8 +27,8 @@ from pathlib import Path
 import anyio
 from comparison import Row, chart, median, put, table
 from latency import write_notebook
-from rival_session import Session, installed, known, patiently, reading, session
-from rivals import ALL, Adapter, Request
+from rival_session import Session, insist, installed, known, session
+from rivals import ALL, Adapter, Cell, Request
 from typist import Typing, typing, write_typing_notebook
 
 from collab_agent.config import Server
@@ -48,71 +48,70 @@ PAUSE_S = 2.0
 async def speed(at_work: Session, human: Human, path: str, repeats: int) -> dict[str, float | None]:
     """Medians in a notebook of 100 cells: until the answer came, and until the human's page had it."""
     adapter, times = at_work.adapter, at_work.times
+
+    async def ask(what: str, at: int, make: Callable[[Adapter, Cell], Request]) -> str:
+        return await insist(at_work, path, await known(human, at), make, what)
+
+    async def seen(what: str, begin: float, predicate: Callable[[], bool]) -> None:
+        await human.wait_for(predicate, SEEN_S)
+        times.setdefault(f"{what} seen", []).append((time.perf_counter() - begin) * 1000)
+
     for _ in range(min(repeats, 5)):
         await at_work.do(adapter.open(path, at_work.server.url), "open")
         await at_work.do(adapter.leave(path))
     await at_work.do(adapter.open(path, at_work.server.url))
     read = ""
     for _ in range(repeats):
-        await at_work.do(adapter.overview(path), "overview")
-        read = await at_work.do(adapter.read_all(path), "read")
+        await ask("overview", 0, lambda each, _cell: each.overview(path))
+        read = await ask("read", 0, lambda each, _cell: each.read_all(path))
     assert "value_0 = 0" in read, read[:300]
     assert "value_99 = 99" in read, read[-300:]
-    for number in range(repeats):
+    for source in [f"new_{number} = {number}" for number in range(repeats)] + ["1+1"]:
         begin = time.perf_counter()
-        await at_work.do(adapter.insert(path, await known(human, 10), f"new_{number} = {number}"), "insert")
-        await human.wait_for(lambda n=number: f"new_{n} = {n}" in human.sources(), SEEN_S)
-        times.setdefault("insert seen", []).append((time.perf_counter() - begin) * 1000)
+        await ask("insert", 10, lambda each, cell, source=source: each.insert(path, cell, source))
+        await seen("insert", begin, lambda source=source: source in human.sources())
     await anyio.sleep(PAUSE_S)
     at = human.sources().index("value_50 = 50\nprint(value_50)")
-    await reading(at_work, path, await known(human, at))
-    for number in range(repeats):
+    await ask("", at, lambda each, cell: each.read(path, cell))
+    for old, new in [(f"= {50 + number}", f"= {51 + number}") for number in range(repeats)]:
         begin = time.perf_counter()
-        await patiently(at_work, path, await known(human, at), f"= {50 + number}", f"= {51 + number}", "edit")
-        await human.wait_for(lambda n=number: f"= {51 + n}\n" in human.source(at), SEEN_S)
-        times.setdefault("edit seen", []).append((time.perf_counter() - begin) * 1000)
-    await at_work.do(adapter.insert(path, await known(human, 10), "1+1"))
-    await human.wait_for(lambda: "1+1" in human.sources(), SEEN_S)
-    await anyio.sleep(PAUSE_S)
+        await ask("edit", at, lambda each, cell, old=old, new=new: each.edit(path, cell, old, new))
+        await seen("edit", begin, lambda new=new: f"{new}\n" in human.source(at))
     at = human.sources().index("1+1")
     for _ in range(repeats):
-        begin = time.perf_counter()
-        before = human.notebook.ycells[at]["execution_count"]
-        await at_work.do(adapter.run(path, await known(human, at)), "run")
-        await human.wait_for(lambda b=before: human.notebook.ycells[at]["execution_count"] not in (b, None), SEEN_S)
-        times.setdefault("run seen", []).append((time.perf_counter() - begin) * 1000)
+        begin, before = time.perf_counter(), human.notebook.ycells[at]["execution_count"]
+        await ask("run", at, lambda each, cell: each.run(path, cell))
+        await seen("run", begin, lambda b=before: human.notebook.ycells[at]["execution_count"] not in (b, None))
     await at_work.do(adapter.leave(path))
     return {what: median(taken) for what, taken in times.items()}
 
 
 async def ten_steps(at_work: Session, human: Human, path: str) -> tuple[int, float]:
     """Bytes through the model, and seconds in calls, of a session in which a cell is written, fails and is mended."""
-    adapter = at_work.adapter
     at_work.sent = at_work.received = 0
     at_work.spent_s = 0.0
     wrong, note = "total = sum(value for value in range(10)\nprint(total)", "The total is **45**."
 
-    async def step(request: Request | None) -> str:
-        answer = await at_work.do(request)
+    async def step(at: int, make: Callable[[Adapter, Cell], Request]) -> str:
+        answer = await insist(at_work, path, await known(human, at), make)
         await anyio.sleep(PAUSE_S)
         return answer
 
-    await step(adapter.open(path, at_work.server.url))  # 1
-    await step(adapter.overview(path))  # 2
-    await step(adapter.read(path, await known(human, 7)))  # 3
-    await step(adapter.insert(path, await known(human, 7), wrong))  # 4
+    await at_work.do(at_work.adapter.open(path, at_work.server.url))  # 1
+    await step(0, lambda each, _cell: each.overview(path))  # 2
+    await step(7, lambda each, cell: each.read(path, cell))  # 3
+    await step(7, lambda each, cell: each.insert(path, cell, wrong))  # 4
     at = human.sources().index(wrong)
-    await step(adapter.run(path, await known(human, at)))  # 5: fails
-    await patiently(at_work, path, await known(human, at), "range(10)", "range(10))")  # 6
-    await anyio.sleep(PAUSE_S)
-    answer = await step(adapter.run(path, await known(human, at)))  # 7
+    await step(at, lambda each, cell: each.run(path, cell))  # 5: fails
+    await step(at, lambda each, cell: each.edit(path, cell, "range(10)", "range(10))"))  # 6
+    answer = await step(at, lambda each, cell: each.run(path, cell))  # 7
     assert "45" in answer, answer
-    await step(adapter.read(path, await known(human, at)))  # 8
-    await step(adapter.insert(path, await known(human, at), note, "markdown"))  # 9
-    await step(adapter.overview(path))  # 10
+    await step(at, lambda each, cell: each.read(path, cell))  # 8
+    await step(at, lambda each, cell: each.insert(path, cell, note, "markdown"))  # 9
+    await step(0, lambda each, _cell: each.overview(path))  # 10
     assert note in human.sources()
     moved, taken = at_work.sent + at_work.received, at_work.spent_s
-    await at_work.do(adapter.leave(path))
+    await at_work.do(at_work.adapter.leave(path))
     return moved, taken
 
 
@@ -157,10 +156,10 @@ async def measure(adapter: Adapter, binaries: Path, server: Server, folder: Path
             humans.append((path, await stack.enter_async_context(Human.join_server(server, path, "Ada"))))
         at_work = await stack.enter_async_context(session(adapter, binaries, server, folder))
         (long, ada), (short, bea), (typed, eve) = humans
-        found.medians = await speed(at_work, ada, long, 5 if options.quick else 15)
+        found.medians = await speed(at_work, ada, long, 5 if options.quick else 10)
         found.tool_bytes = at_work.tool_bytes
         found.session_bytes, found.session_s = await ten_steps(at_work, bea, short)
-        rounds = 5 if options.quick else 20
+        rounds = 5 if options.quick else 15
         found.typing = await typing(at_work, eve, typed, rounds, options.think, options.seed)
     return found
 
@@ -227,7 +226,7 @@ async def main(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         async with embedded_lab(folder, env=os.environ) as lab:
-            began = await starts(chosen, places, lab.server, folder, 2 if options.quick else 5)
+            began = await starts(chosen, places, lab.server, folder, 2 if options.quick else 3)
             for adapter in chosen:
                 name = adapter.program.name
                 found = await measure(adapter, places[name], lab.server, folder, options)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -150,16 +150,20 @@ async def known(human: Human, index: int) -> Cell:
     return Cell(human.ids()[index], index, human.source(index))
 
 
-async def patiently(at_work: Session, path: str, cell: Cell, old: str, new: str, what: str = "") -> str:
-    """Edit; where it is refused, read again and repeat, as a model would."""
-    for attempt in range(TRIES):
+async def insist(
+    at_work: Session, path: str, cell: Cell, make: Callable[[Adapter, Cell], Request], what: str = ""
+) -> str:
+    """Ask; where it is refused, read again and repeat, as a model would.
+
+    Raises Refused the third time.
+    """
+    for _ in range(TRIES - 1):
         try:
-            return await at_work.do(at_work.adapter.edit(path, cell, old, new), what)
+            return await at_work.do(make(at_work.adapter, cell), what)
         except Refused:
-            if attempt == TRIES - 1:
-                raise
-            cell = await reading(at_work, path, cell)
-    raise AssertionError
+            with suppress(Refused):
+                cell = await reading(at_work, path, cell)
+    return await at_work.do(make(at_work.adapter, cell), what)
 
 
 async def reading(at_work: Session, path: str, cell: Cell, what: str = "") -> Cell:
