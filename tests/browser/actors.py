@@ -166,11 +166,20 @@ class PageHuman:
         cell = self._random.choice(self._session.cells())
         if await self.page.notebook(ENTER, {"id": cell, "part": self._random.random()}) is None:
             return None
-        if not await self._session.seen_in(self.name, cell):
+        if not await self._seen_in(cell):
             return None
         await anyio.sleep(LOOK_S)
         await self._caught_up()
         return cell if await self.page.notebook(INSIDE, cell) else None
+
+    async def _seen_in(self, cell: str) -> bool:
+        """Wait until everybody sees them in it; False where a busy page has taken them elsewhere: they ran a cell."""
+        with anyio.fail_after(DEADLINE_S):
+            while True:
+                with anyio.move_on_after(LOOK_S):
+                    return await self._session.seen_in(self.name, cell)
+                if not await self.page.notebook(INSIDE, cell):
+                    return False
 
     async def _caught_up(self) -> None:
         """Wait until the page shows the cells that the room has: a busy page lags behind, and so may the room."""

@@ -153,6 +153,8 @@ class Verdict:
                 return not rebuilt and self._displaced(fact, since, until)
             case "retyped":
                 return not any(other.kind == "retyped" for other in near)
+            case "ended" if fact.count not in (None, now.count):
+                return False  # somebody, perhaps the agent itself, has cleared it since
             case "began" | "ended":
                 was = self._ledger.state_at(since).get(fact.cell)
                 same = was is not None and (was.running, was.count) == (now.running, now.count)
