@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shlex
+import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -144,16 +146,18 @@ async def test_settings_that_endanger_notebooks_are_found_and_two_servers_on_one
 
 
 async def test_a_server_without_rooms_is_found_and_another_that_serves_its_folder(folders: Folders) -> None:
-    """The package is there, its server extension is off."""
+    """The package is there, its server extension is off; and there is no kernel that it may start."""
     part = replace(folders, root=folders.root / "part")
     part.root.mkdir()
     no_rooms = "--ServerApp.jpserver_extensions={'jupyter_server_ydoc': False}"
-    async with folders.lab() as lab, part.lab(no_rooms) as without:
+    no_kernel = "--KernelSpecManager.allowed_kernelspecs=['none']"
+    async with folders.lab() as lab, part.lab(no_rooms, no_kernel) as without:
         findings = await findings_of(without.server, folders.env)
         enable = the(findings, "jupyter_server_ydoc is off").remedy.partition("   #")[0]
         assert enable.endswith("-m jupyter server extension enable jupyter_server_ydoc")
+        assert "-m pip install ipykernel" in the(findings, "no kernelspec").remedy
         assert lab.server.url in the(findings, "serves a part of this folder, or all of it").text
-        assert len(bad(findings)) == 1
+        assert len(bad(findings)) == 2
 
 
 async def test_a_server_with_a_password_alone_is_found(folders: Folders) -> None:
@@ -193,7 +197,12 @@ async def test_a_notebook_that_is_not_trusted_is_found(
     session = await page.open_session(path)
     finding = the(await findings_of(jupyter, jupyter_env), f"{path} is not trusted")
     assert "(1 of 1 code cells)" in finding.text
-    assert f"-m jupyter trust {file}" in finding.remedy
+    command, _, _ = finding.remedy.partition("while it is closed, ")[2].partition("   #")
+    assert command == f"{sys.executable} -m jupyter trust {file}"
+    await anyio.run_process(shlex.split(command), env=jupyter_env)
+    assert not any(
+        "is not trusted" in each.text and path in each.text for each in await findings_of(jupyter, jupyter_env)
+    )
     await page.send("DELETE", f"api/sessions/{session['id']}")
 
 

@@ -7,12 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-import anyio
 import pytest
 
-from collab_agent.jupyter.api import JupyterApi
-from collab_agent.jupyter.embedded import embedded_lab
-from collab_agent.jupyter.environment import prepared, passed_over, python_of
+from collab_agent.jupyter.environment import passed_over, prepared, python_of
 
 
 @pytest.fixture
@@ -60,21 +57,3 @@ def test_one_without_ipykernel_is_passed_over_and_told(project: Path) -> None:
 def test_other_kernelspecs_stay_behind_it() -> None:
     with prepared({"JUPYTER_PATH": "/a:/b"}) as given:
         assert given["JUPYTER_PATH"].split(":")[1:] == ["/a", "/b"]
-
-
-async def test_a_kernelspec_of_another_environment_does_not_come_first(
-    jupyter_env: dict[str, str], tmp_path: Path, project: Path
-) -> None:
-    """Jupyter's own order would take the one in ``JUPYTER_PATH``; a real server starts ours."""
-    other = tmp_path / "other" / "kernels" / "python3"
-    other.mkdir(parents=True)
-    spec = {"argv": ["/no/such/python", "{connection_file}"], "display_name": "Another", "language": "python"}
-    (other / "kernel.json").write_text(json.dumps(spec), "utf-8")
-    env = {**jupyter_env, "JUPYTER_PATH": str(tmp_path / "other"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
-    env |= {"VIRTUAL_ENV": str(project)}
-    (root := tmp_path / "root").mkdir()
-    with anyio.fail_after(120):
-        async with embedded_lab(root, env=env, log_path=tmp_path / "lab.log") as lab, JupyterApi(lab.server) as api:
-            specs = await api.kernelspecs()
-            assert specs.pick(None).display_name == "Python 3 (wine)"
-            assert specs.pick(None).argv[0] == str(project / "bin" / "python")
