@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -15,6 +16,10 @@ from .host import Host
 if TYPE_CHECKING:
     from .kernel.client import KernelClient
     from .kernel.wire import Message
+
+
+_ASK_S = 0.5
+"""After so long without its channels the server is asked whether it has the kernel still."""
 
 
 class Runs(Protocol):
@@ -74,18 +79,25 @@ class KernelHolder:
             return self.live()
 
     async def _until_reachable(self, client: KernelClient) -> None:
-        with anyio.move_on_after(self._limits.kernel_open_s):
-            await client.wait_reachable()
-            return
-        if self._id is not None and (reason := await self._host.lost_kernel(self._id)):
-            # It went with a server that is there again; the socket may find out later than we ask.
-            self._lost = f"the kernel {reason}: all variables are gone"
-            await client.aclose(reason)
-            return
-        raise KernelSilent(
-            "The connection to the kernel is away, and is being restored. Nothing was run.",
-            "Call again in a few seconds; `collab-agent doctor` tells whether the server is there.",
-        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._notice_loss, client)
+            with anyio.move_on_after(self._limits.kernel_open_s) as waiting:
+                await client.wait_reachable()
+            tasks.cancel_scope.cancel()
+        if waiting.cancelled_caught:
+            raise KernelSilent(
+                "The connection to the kernel is away, and is being restored. Nothing was run.",
+                "Call again in a few seconds; `collab-agent doctor` tells whether the server is there.",
+            )
+
+    async def _notice_loss(self, client: KernelClient) -> None:
+        """Ask whether the kernel went with a server that is there again: its socket may find that out much later."""
+        await anyio.sleep(_ASK_S)
+        with suppress(CollabAgentError):
+            if self._id is not None and (reason := await self._host.lost_kernel(self._id)):
+                self._lost = f"the kernel {reason}: all variables are gone"
+                with anyio.CancelScope(shield=True):
+                    await client.aclose(reason)
 
     async def _hold(self, kernel_id: str, *, task_status: TaskStatus[None]) -> None:
         done = self._done = anyio.Event()

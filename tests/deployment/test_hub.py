@@ -129,8 +129,6 @@ async def test_a_server_that_the_hub_has_stopped_is_told_and_rejoined_when_it_is
         opened = await goose.call("setup_notebook", notebook_path="culled.ipynb")
         assert not opened.is_error, opened.text
         await goose.call("modify_notebook_cells", edits=[{"op": "insert", "source": "y = 2"}])
-        saved = await goose.call("setup_notebook", notebook_path="culled.ipynb", action="save")
-        assert not saved.is_error, saved.text
         await hub.stop("bob")
         opened = await goose.call("setup_notebook", notebook_path="culled.ipynb")
         assert opened.is_error
