@@ -106,7 +106,7 @@ def put(page: str, text: str) -> str:
 # The chart: a panel per row, a bar per program.
 
 COLORS = ("#2a6f97", "#b5a642", "#b5651d", "#7d8597")
-WIDTH, PANEL_W, PANEL_H, GAP, BAR, LEFT, TOP = 800, 380, 146, 20, 22, 138, 60
+WIDTH, PANEL_W, PANEL_H, GAP, BAR, LEFT, TOP = 800, 380, 146, 20, 22, 146, 60
 FONT = 'font-family="system-ui, Segoe UI, Helvetica, Arial, sans-serif"'
 
 
