@@ -50,17 +50,17 @@ class Client:
     command: tuple[str, ...]
     options: tuple[str, ...] = ()
     deaf: bool = False
-    """While opencode installs something of its own in the background it passes over a Ctrl-C."""
+    """While opencode tries to install something of its own in the background it passes over a Ctrl-C."""
 
 
 def opencode(folder: Path, port: int, timeout_s: int) -> Mapping[str, str]:
-    """The snippet is the project's file, the model the user's."""
+    """The snippet is the project's file, the model the user's.  Nothing is fetched from anywhere."""
     (folder / "opencode.json").write_text(printed("opencode").replace("600", str(timeout_s)), "utf-8")
     model = {"npm": "@ai-sdk/openai-compatible", "options": {"baseURL": f"http://127.0.0.1:{port}/v1", "apiKey": "x"}}
     own = folder / ".config/opencode/opencode.json"
     own.parent.mkdir(parents=True)
     own.write_text(json.dumps({"provider": {"scripted": {**model, "models": {"m": {}}}}}), "utf-8")
-    return {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1"}
+    return {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1", "npm_config_offline": "true"}
 
 
 def codex(folder: Path, port: int, timeout_s: int) -> Mapping[str, str]:
