@@ -20,6 +20,7 @@ from collab_agent.doctor.server import (
     answers,
     collaboration,
     judge_pages,
+    mends,
     rivals,
 )
 from collab_agent.doctor.settings import settings as settings_of
@@ -97,7 +98,7 @@ async def _examined(patient: Patient, listen_s: float) -> AsyncIterator[Finding]
         for finding in [*await trust(patient, paths), *await kernels(patient)]:
             yield finding
     except CollabAgentError as error:
-        yield Finding("BAD", error.message, error.hint)
+        yield Finding("BAD", error.message, mends(error))
 
 
 def _without_server(settings: Settings) -> Finding:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from collab_agent.config import Server
 from collab_agent.doctor.finding import Finding
 from collab_agent.doctor.process import ServerProcess
-from collab_agent.errors import CollabAgentError, Unauthorized
-from collab_agent.jupyter.address import same_server
+from collab_agent.errors import CollabAgentError, Unauthorized, Unreachable
+from collab_agent.jupyter.address import is_loopback, same_server
 from collab_agent.jupyter.api import JupyterApi
 from collab_agent.jupyter.discovery import Candidate, is_alive
+from collab_agent.jupyter.hub import place_of
 from collab_agent.jupyter.pages import Pages
 
 START = "collab-agent lab"
@@ -57,7 +58,8 @@ async def answers(patient: Patient) -> Finding:
     try:
         return Finding("ok", f"It answers: jupyter_server {await patient.api.version()}.")
     except CollabAgentError as error:
-        return Finding("BAD", error.message, START)
+        startable = type(error) is Unreachable and is_loopback(patient.server.url)
+        return Finding("BAD", error.message, START if startable else mends(error))
 
 
 async def accepts(patient: Patient) -> Finding:
@@ -65,10 +67,16 @@ async def accepts(patient: Patient) -> Finding:
     try:
         await patient.api.status()
     except Unauthorized as error:
-        return Finding("BAD", error.message, _other_token(patient))
+        at_hub = place_of(patient.api.url) is not None
+        return Finding("BAD", error.message, mends(error) if at_hub else _other_token(patient))
     except CollabAgentError as error:
-        return Finding("BAD", error.message)
+        return Finding("BAD", error.message, mends(error))
     return Finding("ok", "The token is accepted." if patient.api.headers else "No token is needed.")
+
+
+def mends(error: CollabAgentError) -> str:
+    """What an error advises, beside the doctor, who is here."""
+    return error.hint.replace("Run: collab-agent doctor", "").strip()
 
 
 def _other_token(patient: Patient) -> str:

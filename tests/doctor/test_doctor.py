@@ -15,6 +15,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from collab_agent.config import Server, Settings
 from collab_agent.doctor import Finding, diagnose, examine
@@ -79,6 +80,24 @@ async def test_nobody_at_the_address_is_found(tmp_path: Path) -> None:
     findings = await findings_of(away, {"JUPYTER_RUNTIME_DIR": str(tmp_path)})
     assert [finding.ok for finding in findings] == [True, False]
     assert findings[-1].remedy == "collab-agent lab"
+
+
+async def test_a_server_at_a_hub_is_not_to_be_started_here(tmp_path: Path) -> None:
+    """What a JupyterHub answers where a user's server is not running, on the wire."""
+
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            head = b"HTTP/1.1 424 Failed Dependency\r\nX-JupyterHub-Version: 6.1\r\nContent-Length: 0\r\n"
+            await stream.send(head + b"Connection: close\r\n\r\n")
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, answer)
+        stopped = configured(f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/user/ada/", "t")
+        finding = (await findings_of(stopped, {"JUPYTER_RUNTIME_DIR": str(tmp_path)}))[-1]
+        tasks.cancel_scope.cancel()
+    assert "the JupyterHub is not running" in finding.text
+    assert "/hub/spawn/ada" in finding.remedy
 
 
 async def test_without_a_server_it_says_what_will_happen(tmp_path: Path) -> None:
