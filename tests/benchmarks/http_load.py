@@ -33,6 +33,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import Implementation, TextContent
 
 from collab_agent.config import Server
+from collab_agent.jupyter.discovery import running_servers
 from collab_agent.jupyter.embedded import embedded_lab
 from collab_agent.testing import Human
 
@@ -205,9 +206,11 @@ def write_notebooks(root: Path, load: Load) -> None:
         )
 
 
-async def drive(server: Server, server_pid: int, folder: Path, load: Load) -> Record:
+async def drive(server: Server, folder: Path, load: Load) -> Record:
     """Put the load on; ``folder`` is for what the agent process needs and says."""
     assert server.root_dir is not None
+    assert server.runtime_dir is not None
+    server_pid = next(each.pid for each in running_servers(server.runtime_dir) if each.server.url == server.url)
     write_notebooks(Path(server.root_dir), load)
     record = Record()
     names = [f"client-{n}" for n in range(load.clients)]
@@ -281,7 +284,7 @@ async def main(load: Load) -> None:
     with tempfile.TemporaryDirectory() as folder:
         await anyio.Path(root := Path(folder, "notebooks")).mkdir()
         async with embedded_lab(root, env=os.environ) as lab:
-            print(table(load, await drive(lab.server, lab.pid, Path(folder), load)), flush=True)
+            print(table(load, await drive(lab.server, Path(folder), load)), flush=True)
 
 
 if __name__ == "__main__":
