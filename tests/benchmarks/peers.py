@@ -211,7 +211,7 @@ def charted(rows: Sequence[Row], all_found: dict[str, Found]) -> list[Row]:
         for name, found in all_found.items()
         if found.typing is not None
     }
-    return [Row("characters of the human lost or displaced", "%", share, exact=True), *chosen]
+    return [Row("typed characters lost or displaced", "%", share, exact=True), *chosen]
 
 
 async def main(options: argparse.Namespace) -> None:
