@@ -171,6 +171,12 @@ async def restart(at: Session) -> None:
     file, ledger = at.room.file, at.ledger
     sources = "".join(str(cell["source"]) for cell in file["cells"])
     at_risk = {m: peer for m, peer in at.confirmed.items() if m not in sources and ledger.excused[m] <= 0}
+    # Known: another agent's move, put back at the same moment, may take what is put back into the old copy along.
+    for cell in at.room.document()["cells"]:
+        movers = {seat.peer for seat in at.agents if cell["id"] in seat.rebuilt}
+        for mark in marks_in(str(cell["source"])) & at_risk.keys():
+            if movers - {at_risk[mark]}:
+                del at_risk[mark]
     ledger.excuse(ledger.due.difference(sources))
     every = [*at.room.document()["cells"], *file["cells"]]
     at.doomed.update(str(cell["id"]) for cell in every)
