@@ -355,10 +355,11 @@ class NotebookPeer:
         cell = next((cell for cell in cells if cell.running and cell.source == run.code), None)
         humans = [peer for peer in self.peers if not peer.is_agent]
         inside = [peer.name for peer in humans if cell is not None and peer.cell_id == cell.id]
-        names = inside or [peer.name for peer in humans[:2] if len(humans) == 1]
+        names = inside or [peer.name for peer in humans[:2] if len(humans) == 1 and run.msg_id]
         if any(peer.is_agent and peer.name == run.username for peer in self.peers):
             names = [run.username]  # agents sign their requests, pages do not
-        name = " or ".join(names) or run.username or "somebody else"
+        unknown = "somebody else" if run.msg_id else "somebody before you (or its own start)"
+        name = " or ".join(names) or run.username or unknown
         return name if cell is None else f"{name} (cell {self.seen.short(cell.id, self.view)})"
 
     async def rejoin(self) -> None:

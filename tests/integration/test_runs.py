@@ -13,6 +13,7 @@ import pytest
 
 from collab_agent.config import Server
 from collab_agent.kernel.client import KernelClient
+from collab_agent.kernel.observer import ForeignRun
 from collab_agent.testing import Human
 
 from .conftest import DEADLINE_S, McpAgent, Notebook, Rest, Result, fence, mcp_agent_on
@@ -459,6 +460,17 @@ async def test_a_busy_kernel_is_told_on_opening(
         gate.open()
         assert await mine.ends(human_run) == "ok"
         assert "[result]\n1" in (await mcp_agent.query("runs", wait_s=30)).body
+
+
+async def test_what_began_before_the_agent_came_is_not_said_to_be_the_only_humans(
+    mcp_agent: McpAgent, jupyter: Server, notebook: Notebook
+) -> None:
+    path = await notebook(["1"])
+    async with Human.join_server(jupyter, path):
+        await mcp_agent.setup(path)
+        await mcp_agent.hears(lambda: any(not peer.is_agent for peer in mcp_agent.peer().peers))
+        assert mcp_agent.peer().who_runs(ForeignRun("1", "x", None, 0.0)) == "Ada"
+        assert mcp_agent.peer().who_runs(ForeignRun("", None, None, 0.0)) == "somebody before you (or its own start)"
 
 
 async def test_the_agents_cells_wait_for_the_humans_code_and_are_never_interrupted_with_it(
