@@ -21,6 +21,7 @@ from collab_agent.doctor.server import (
     collaboration,
     judge_pages,
     mends,
+    passed_over,
     rivals,
 )
 from collab_agent.doctor.settings import settings as settings_of
@@ -57,10 +58,13 @@ async def examine(
             "BAD", error.message, "export JUPYTER_URL=…   # or --url; or start the client in the right folder"
         )
         return
+    running = running_servers(runtime_dir(env))
+    if settings.server is None:
+        for finding in await passed_over([each.server for each in running], settings.ca_file):
+            yield finding
     if server is None:
         yield _without_server(settings)
         return
-    running = running_servers(runtime_dir(env))
     here = next((each for each in running if same_server(each.server.url, server.url)), None)
     yield _found(server, settings)
     async with JupyterApi(server, timeout_s=_PROBE_S) as api:

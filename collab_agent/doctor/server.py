@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collab_agent.config import Server
 from collab_agent.doctor.finding import Finding
@@ -22,6 +22,7 @@ COLLABORATION = "'jupyter-collaboration>=5,<6'"
 LEAST_COLLABORATION = 5
 """The major version that the fact pages, and so this package, were tested with."""
 LEAST_LAB = (4, 4)
+_PROBE_S = 3.0
 
 PAGES_NEED = ("@jupyter/docprovider-extension", "@jupyter/collaboration-extension")
 """The extensions of a page without which it is not in the rooms, or shows nobody in them."""
@@ -51,6 +52,19 @@ class Patient:
         command = plain if python is None else f"{shlex.quote(str(python))} {exact}"
         place = "where the server is installed; " if python is None else ""
         return " && ".join(f"{command} {words}" for words in arguments) + f"   # {place}then {then}"
+
+
+async def passed_over(servers: Sequence[Server], ca_file: str | None) -> list[Finding]:
+    """The running servers of this user that are not considered, because they do not answer."""
+    found = []
+    for server in servers:
+        try:  # without the token, as they are looked for
+            async with JupyterApi(replace(server, token="", ca_file=ca_file), timeout_s=_PROBE_S) as api:
+                await api.version()
+        except CollabAgentError as error:
+            text = f"A server of yours is passed over, root folder {server.root_dir}: {error.message}"
+            found.append(Finding("note", text, mends(error)))
+    return found
 
 
 async def answers(patient: Patient) -> Finding:

@@ -18,7 +18,8 @@ from anyio.abc import SocketAttribute, SocketStream
 
 import collab_agent
 from collab_agent.cli import main
-from collab_agent.config import Limits, Server
+from collab_agent.config import Limits, Server, Settings
+from collab_agent.doctor import diagnose
 from collab_agent.errors import CollabAgentError, Unreachable
 from collab_agent.jupyter.api import JupyterApi
 from collab_agent.jupyter.discovery import is_alive
@@ -105,6 +106,21 @@ async def test_a_certificate_that_cannot_be_verified_is_refused_before_the_token
     if reach is not _room:  # which is opened after REST has told
         assert "is not trusted" in error.message
         assert "--ca-file" in error.hint
+
+
+async def test_the_doctor_says_why_a_running_server_is_passed_over(behind_tls: Server, tmp_path: Path) -> None:
+    """Nobody has named its authority, so it is not found; with it, it is."""
+    info = {"url": behind_tls.url, "token": behind_tls.token, "root_dir": behind_tls.root_dir, "pid": os.getpid()}
+    (tmp_path / "jpserver-1.json").write_text(json.dumps(info))
+    env = {"JUPYTER_RUNTIME_DIR": str(tmp_path)}
+    told, embedded = await diagnose(Settings(), env, tmp_path)
+    assert "passed over" in told.text
+    assert "is not trusted" in told.text
+    assert "--ca-file" in told.remedy
+    assert "embedded" in embedded.text
+    findings = await diagnose(Settings(ca_file=behind_tls.ca_file), env, tmp_path)
+    assert findings[0].text.startswith(f"Server: {behind_tls.url} (running")
+    assert all(finding.ok for finding in findings)
 
 
 async def test_a_certificate_for_another_name_is_refused_and_no_request_is_sent(certify: Certify) -> None:
