@@ -16,6 +16,7 @@ from mcp.client.stdio import stdio_client
 from mcp_types import Implementation
 
 from collab_agent.config import Server, Settings
+from collab_agent.doctor import diagnose
 from collab_agent.errors import ServerRefused
 from collab_agent.jupyter.api import JupyterApi
 from collab_agent.jupyter.discovery import find_server
@@ -148,3 +149,11 @@ async def test_a_server_that_the_hub_has_stopped_is_told_and_rejoined_when_it_is
         assert not saved.is_error, saved.text
     cells = json.loads(file.read_text("utf-8"))["cells"]
     assert ["".join(cell["source"]) for cell in cells] == ["x = 1", "y = 2", "print(x + y)"]
+
+
+async def test_the_doctor_knows_what_a_token_needs_at_a_hub(hub: Hub, jupyter_env: dict[str, str]) -> None:
+    token = await hub.token("ada", "self")
+    own = await diagnose(Settings(hub.server("ada", token)), jupyter_env, hub.homes, listen_s=0)
+    assert [finding.text for finding in own if not finding.ok] == []
+    other = await diagnose(Settings(hub.server("bob", token)), jupyter_env, hub.homes, listen_s=0)
+    assert "access:servers!server=bob/" in other[-1].remedy
