@@ -153,6 +153,9 @@ class RunWriter:
             if cell is None:
                 run.note("the cell was deleted while it ran; its outputs are in this answer only")
                 return True
+            if cell.type != "code":
+                run.note(f"the cell was made {cell.type} while it ran; its outputs are in this answer only")
+                return True
             if cell.source != run.source:
                 run.note("the cell's text was changed while it ran; this is the result of the earlier text")
             steps = [*self._output_steps(run), EndRun(run.cell, run.count)]

@@ -391,6 +391,32 @@ async def test_a_cell_that_is_deleted_while_it_runs_ends_quietly(
         assert len(ada.sources()) == 1
 
 
+async def test_a_cell_that_is_made_markdown_while_it_runs_is_a_plain_markdown_cell(
+    mcp_agent: McpAgent, jupyter: Server, own_notebook: Notebook, gate: Gate
+) -> None:
+    """A count, or a state, in a markdown cell is what no page has, and what none would take out again."""
+    path = await own_notebook(["print('on')\n" + gate.code + "print('end')"])
+    async with Human.join_server(jupyter, path) as ada:
+        await mcp_agent.setup(path)
+        await mcp_agent.run(cells="all", wait_s=0)
+        await ada.wait_for(lambda: printed(ada, 0) == "on\n")
+        plain = {"id": ada.ids()[0], "cell_type": "markdown", "metadata": {}, "source": ada.source(0)}
+        with ada.notebook.ydoc.transaction():  # as a page does it
+            del ada.notebook.ycells[0]
+            ada.notebook.ycells.insert(0, ada.notebook.create_ycell(dict(plain)))
+        await mcp_agent.hears(lambda: mcp_agent.peer().view.cells[0].type == "markdown")
+        gate.open()
+        done = await all_over(mcp_agent)
+        assert state_of(done.body) == "ok"
+        assert "the cell was made markdown while it ran; its outputs are in this answer only" in done.body
+        assert "on\nend\n" in done.body
+        await mcp_agent.edit({"op": "insert", "source": "behind it"})  # all that came before it is here then
+        await ada.wait_for(lambda: len(ada.ids()) == 2)
+        assert {key: value for key, value in cell(ada, 0).items() if value != {}} == {
+            key: value for key, value in plain.items() if value != {}
+        }
+
+
 async def test_a_cell_that_is_moved_while_it_runs_keeps_getting_its_outputs(
     mcp_agent: McpAgent, jupyter: Server, own_notebook: Notebook, gate: Gate
 ) -> None:
