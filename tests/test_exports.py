@@ -41,6 +41,7 @@ def test_join_takes_what_the_usage_page_says() -> None:
         "path: 'str'",
         "name: 'str' = 'Agent'",
         "mark_cells: 'bool' = False",
+        "ca_file: 'str | PathLike[str] | None' = None",
     ]
     assert signature.parameters["name"].kind is inspect.Parameter.KEYWORD_ONLY
 
