@@ -249,7 +249,8 @@ class Human:
     def _press(self, cell_id: str, character: str) -> None:
         """A keystroke at the caret; where the cell is rebuilt meanwhile, the caret goes with its id."""
         text = self._text(cell_id)
-        offset = min(self._require_caret()[1], len(str(text).encode()))
+        # In a rebuilt cell it may lie inside a character, where pycrdt would make an update that deletes the text.
+        offset = len(str(text).encode()[: self._require_caret()[1]].decode(errors="ignore").encode())
         text.insert(offset, character)
         self.keystrokes.append(character)
         self._caret = (cell_id, offset + len(character.encode()))

@@ -84,6 +84,19 @@ async def test_cells_are_inserted_moved_deleted_and_run() -> None:
             await ada.type("gone", "x")
 
 
+async def test_a_caret_that_a_rebuilding_has_left_inside_a_character_types_before_it() -> None:
+    async with InProcessRoom(["ab漢😀"]) as room, Human.join(room.connect) as ada, Human.join(room.connect) as ben:
+        cell = ada.ids()[0]
+        room.channels[0].hold()
+        await ada.type(cell, "xyz", 3)  # stands at byte 8, which in the cell as Ben rebuilds it is inside 😀
+        await ben.move_cell(0, 0)
+        room.channels[0].release()
+        await ada.wait_for(lambda: ada.sources() == ["ab漢😀"])
+        await ada.type(cell, "!")
+        await ben.wait_for(lambda: ben.sources() == ["ab漢!😀"])
+        assert room.sources() == ada.sources() == ["ab漢!😀"]
+
+
 async def test_a_refused_connection_is_raised_as_it_is() -> None:
     async with InProcessRoom() as room:
         room.refuse = NotebookNotFound("There is none.")
