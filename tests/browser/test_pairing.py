@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import anyio
 from playwright.async_api import expect
 
 from collab_agent.config import Server
+from tests.files import notebook_in
 
 if TYPE_CHECKING:
     from .conftest import Goose, LabPage
@@ -30,7 +30,7 @@ print(total)"""
 def file_sources(server: Server, path: str) -> list[str]:
     """The sources of a notebook's cells as the file holds them."""
     assert server.root_dir is not None
-    cells = json.loads((Path(server.root_dir) / path).read_text("utf-8"))["cells"]
+    cells = notebook_in(Path(server.root_dir) / path)["cells"]
     return ["".join(cell["source"]) for cell in cells]
 
 

@@ -6,7 +6,6 @@ far as four that are not in step can).  A transcript of all of it is written to 
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import sys
@@ -27,6 +26,7 @@ from playwright.async_api import Browser
 
 from collab_agent.config import Server
 from collab_agent.testing import Human, converged
+from tests.files import notebook_in
 
 from .actors import DEADLINE_S, MARK, Model, PageHuman, Session
 from .conftest import EXPOSE, PATIENCE_MS, LabPage
@@ -145,7 +145,7 @@ async def those_who_differ(
     saved = await models[0].call("setup_notebook", action="save")
     assert not saved.is_error, saved.text
     assert jupyter.root_dir is not None
-    file: dict[str, Any] = json.loads((Path(jupyter.root_dir) / path).read_text("utf-8"))
+    file = notebook_in(Path(jupyter.root_dir) / path)
     shown = {human.name: await shown_at_last(human, observer) for human in humans}
     async with Human.join_server(jupyter, path, "Fresh") as fresh:
         held = {"Fresh": fresh.document(), "file": file, **shown}

@@ -22,6 +22,7 @@ from collab_agent.jupyter.api import JupyterApi
 from collab_agent.jupyter.discovery import find_server
 from collab_agent.testing import Human
 from tests.conftest import notebook_json
+from tests.files import notebook_in
 from tests.integration.conftest import DEADLINE_S, Result, agents_seen, result_of
 
 from .conftest import Hub
@@ -147,7 +148,7 @@ async def test_a_server_that_the_hub_has_stopped_is_told_and_rejoined_when_it_is
         assert not ran.is_error, ran.text
         saved = await goose.call("setup_notebook", notebook_path="culled.ipynb", action="save")
         assert not saved.is_error, saved.text
-    cells = json.loads(file.read_text("utf-8"))["cells"]
+    cells = notebook_in(file)["cells"]
     assert ["".join(cell["source"]) for cell in cells] == ["x = 1", "y = 2", "print(x + y)"]
 
 

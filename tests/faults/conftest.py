@@ -22,6 +22,7 @@ from collab_agent.config import Server
 from collab_agent.jupyter.discovery import is_alive
 from collab_agent.jupyter.embedded import free_port, lab_command
 from tests.conftest import notebook_json
+from tests.files import notebook_in
 
 POLL_S = 0.05
 START_S = 60.0
@@ -141,7 +142,7 @@ class MortalLab:
 
     def on_disk(self, path: str) -> list[dict[str, Any]]:
         """The cells in the file."""
-        cells: list[dict[str, Any]] = json.loads((self.root / path).read_text("utf-8"))["cells"]
+        cells: list[dict[str, Any]] = notebook_in(self.root / path)["cells"]
         return [{**cell, "source": "".join(cell["source"])} for cell in cells]
 
     def sources_on_disk(self, path: str) -> list[str]:

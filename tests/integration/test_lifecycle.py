@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ import pytest
 from collab_agent.config import Server
 from collab_agent.testing import Human
 from tests.faults.wire import wire_to
+from tests.files import notebook_in
 from tests.jupyter.test_leash import descendants, gone
 
 from .conftest import DEADLINE_S, Notebook, Rest, agents_seen
@@ -59,7 +59,7 @@ async def end_kernel(page: Rest, path: str) -> None:
 
 
 def on_disk(server: Server, path: str) -> list[str]:
-    cells = json.loads(Path(str(server.root_dir), path).read_text("utf-8"))["cells"]
+    cells = notebook_in(Path(str(server.root_dir), path))["cells"]
     return ["".join(cell["source"]) for cell in cells]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ from collab_agent.config import Limits, Server
 from collab_agent.errors import EditConflict, NotebookNotFound, RoomClosed, Unauthorized
 from collab_agent.testing import Human, converged
 from tests.faults.wire import Wire, wire_to
+from tests.files import notebook_in
 
 from .away import mended, until_away
 from .conftest import DEADLINE_S, McpAgent, Notebook, Rest, agents_seen, fence, mcp_agent_on, panel_on
@@ -24,8 +24,7 @@ from .conftest import DEADLINE_S, McpAgent, Notebook, Rest, agents_seen, fence, 
 
 def on_disk(server: Server, path: str) -> dict[str, Any]:
     """The notebook as the file holds it."""
-    found: dict[str, Any] = json.loads((Path(str(server.root_dir)) / path).read_text("utf-8"))
-    return found
+    return notebook_in(Path(str(server.root_dir)) / path)
 
 
 # Opening.

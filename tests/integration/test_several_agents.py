@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +20,7 @@ from collab_agent.errors import NotebookNotFound
 from collab_agent.host import JupyterHost
 from collab_agent.jupyter.api import JupyterApi
 from collab_agent.testing import Human
+from tests.files import notebook_in
 
 from .conftest import DEADLINE_S, McpAgent, Notebook, Rest, agents_seen, mcp_agent_on, panel_on, result_of
 
@@ -193,8 +193,8 @@ async def test_a_renamed_notebook_is_known_by_its_new_name_and_its_old_one_leads
         assert " ok " in (await mcp_agent.run(cells="all", notebook_path=new)).text
         await mcp_agent.ok("setup_notebook", notebook_path=new, action="save")
         await ada.wait_for(lambda: ada.sources() == ["mine = 1", "second = 2"])
-        assert await sources_on_disk(jupyter, new) == ["mine = 1", "second = 2"]
-        assert await sources_on_disk(jupyter, old) == ["stranger = 1"]
+        assert sources_on_disk(jupyter, new) == ["mine = 1", "second = 2"]
+        assert sources_on_disk(jupyter, old) == ["stranger = 1"]
 
         # It can be opened beside the other one, and each name means what it says.
         assert "stranger = 1" in (await mcp_agent.setup(old)).text
@@ -202,7 +202,7 @@ async def test_a_renamed_notebook_is_known_by_its_new_name_and_its_old_one_leads
         assert mcp_agent.peer(new) is peer
         await mcp_agent.edit({"op": "insert", "source": "third = 3"}, notebook_path=old)
         await mcp_agent.ok("setup_notebook", notebook_path=old, action="save")
-        assert await sources_on_disk(jupyter, old) == ["stranger = 1", "third = 3"]
+        assert sources_on_disk(jupyter, old) == ["stranger = 1", "third = 3"]
         assert ada.sources() == ["mine = 1", "second = 2"]
         await mcp_agent.ok("setup_notebook", notebook_path=new, action="leave")
         await ada.wait_for(lambda: not agents_seen(ada))
@@ -260,10 +260,9 @@ async def test_a_connection_that_comes_back_finds_the_renamed_notebook_and_not_a
                 pass
 
 
-async def sources_on_disk(server: Server, path: str) -> list[str]:
+def sources_on_disk(server: Server, path: str) -> list[str]:
     """The sources of the cells in a file."""
-    text = await anyio.Path(str(server.root_dir), path).read_text("utf-8")
-    return ["".join(cell["source"]) for cell in json.loads(text)["cells"]]
+    return ["".join(cell["source"]) for cell in notebook_in(Path(str(server.root_dir), path))["cells"]]
 
 
 CALLS = 12
@@ -302,20 +301,19 @@ async def test_many_calls_at_once_of_two_processes_in_three_notebooks_each_land_
         for number, path in enumerate(paths):
             await call(clients[0], "setup_notebook", notebook_path=path, action="save")
             texts = {f"{path} {who} {each}": each % 4 == 0 for who in range(2) for each in range(CALLS)}
-            found = await cells_on_disk(jupyter, path)
+            found = cells_on_disk(jupyter, path)
             assert sorted(found) == sorted([f"begin = {number}", *(f"print({text!r})" for text in texts)])
             assert {found[f"print({text!r})"] for text, ran in texts.items() if ran} == {
                 f"{text}\n" for text, ran in texts.items() if ran
             }
-            assert len(await sources_on_disk(jupyter, path)) == 1 + 2 * CALLS
+            assert len(sources_on_disk(jupyter, path)) == 1 + 2 * CALLS
 
 
-async def cells_on_disk(server: Server, path: str) -> dict[str, str]:
+def cells_on_disk(server: Server, path: str) -> dict[str, str]:
     """What each cell in a file has printed, by its source."""
-    text = await anyio.Path(str(server.root_dir), path).read_text("utf-8")
     return {
         "".join(cell["source"]): "".join("".join(output.get("text", "")) for output in cell["outputs"])
-        for cell in json.loads(text)["cells"]
+        for cell in notebook_in(Path(str(server.root_dir), path))["cells"]
     }
 
 
