@@ -48,7 +48,7 @@ async def examine(
 ) -> AsyncIterator[Finding]:
     """The findings, in the order in which things are needed; what cannot be asked after a failure is left out.
 
-    ``cwd``: an absolute path.  ``listen_s``: for how long to listen, where a page is at a notebook, to who has what
+    ``cwd``: an absolute path.  ``listen_s``: for how long to listen, where a notebook has a kernel, to who has what
     open as text.  Changes nothing anywhere; no finding holds a token.
     """
     try:
@@ -91,11 +91,11 @@ async def _examined(patient: Patient, listen_s: float) -> AsyncIterator[Finding]
         joinable = await patient.api.has_collaboration() and not (pages is not None and pages.load(SERVER_DOCUMENTS))
         async for finding in collaboration(patient, pages):
             yield finding
-        paths, watched = await open_paths(patient)
+        paths = await open_paths(patient)
         if joinable:
             for finding in judge_pages(pages, patient):
                 yield finding
-            finding, editors = await rooms(patient, listen_s if watched else 0.0)
+            finding, editors = await rooms(patient, listen_s if paths else 0.0)
             yield finding
             for finding in as_text(paths, editors):
                 yield finding

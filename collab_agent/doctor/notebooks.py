@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
 
 from collab_agent.doctor.finding import Finding
 from collab_agent.doctor.server import Patient
-from collab_agent.errors import CollabAgentError
+from collab_agent.errors import CollabAgentError, RemoteProtocolError
 from collab_agent.host import GLOBAL_ROOM, editor_of
 from collab_agent.notebook.plain import inline
 from collab_agent.room.channel import websocket_channel
@@ -57,17 +58,16 @@ async def rooms(patient: Patient, listen_s: float) -> tuple[Finding, Mapping[str
 async def _listen(channel: Channel, heard: dict[str, str]) -> None:
     presence = Presence(client_id=1)
     while True:
-        frame = await channel.receive()
-        reader = Reader(frame)
-        if reader.var_uint() == AWARENESS:
-            presence.apply(reader.var_bytes(), anyio.current_time())
+        reader = Reader(await channel.receive())
+        with suppress(RemoteProtocolError):  # what a peer says of itself is handed on unread
+            if reader.var_uint() == AWARENESS:
+                presence.apply(reader.var_bytes(), anyio.current_time())
             heard.update(filter(None, (editor_of(client, state) for client, state in presence.others.items())))
 
 
-async def open_paths(patient: Patient) -> tuple[list[str], bool]:
-    """The notebooks that have a kernel, and whether any page, or agent, is at one of them."""
-    sessions = [each for each in await patient.api.sessions() if each.type == "notebook"]
-    return sorted({each.path for each in sessions}), any(each.kernel.connections for each in sessions)
+async def open_paths(patient: Patient) -> list[str]:
+    """The notebooks that have a kernel: somebody may be at them."""
+    return sorted({each.path for each in await patient.api.sessions() if each.type == "notebook"})
 
 
 def as_text(paths: list[str], editors: Mapping[str, str]) -> list[Finding]:
