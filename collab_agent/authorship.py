@@ -19,7 +19,7 @@ therefore asked only when something is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import LocalProtocolError
 from .notebook.changes import ON_DISK, SOMEBODY, Author
@@ -32,6 +32,8 @@ from .room.replica import RemoteChange
 DISK = 0
 """Stands for the server where no clock advanced; as a client id it is the server's, too, for loading."""
 MOST_KNOWN = 1_000
+MOST_BETWEEN = 5
+"""So many updates of others at most come between those that the server writes in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class _Deletion:
 
     by: Mapping[str, tuple[int, ...]]
     blamed: bool = False
+    age: int = 0
+    """How many updates have come since."""
 
 
 class Authorship:
@@ -108,13 +112,16 @@ class Authorship:
         Where ``state`` held no ``hash`` to take out, a deletion by the server shows only in what follows: ``dirty``,
         and no ``hash`` behind it.
         """
-        doubtful, self._doubtful = self._doubtful, None
         state = {} if change.cells or change.deleted else change.state
+        doubtful = self._doubtful
         if doubtful is not None and not doubtful.blamed and state == {"dirty": False}:
             self._doubtful = _Deletion(doubtful.by, blamed=True)
             return dict.fromkeys(doubtful.by, (DISK,))
         if doubtful is not None and doubtful.blamed and "hash" in state:
+            self._doubtful = None
             return dict(doubtful.by)  # it was a save
+        if doubtful is not None:  # others type on between what the server writes
+            self._doubtful = replace(doubtful, age=doubtful.age + 1) if doubtful.age < MOST_BETWEEN else None
         gone = {cell_id: by[cell_id] for cell_id in change.deleted if self._room.replica.cell(cell_id) is None}
         if gone and not change.clients and self._room.replica.hash is None and "hash" not in change.state:
             self._doubtful = _Deletion(gone)

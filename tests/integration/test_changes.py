@@ -23,6 +23,7 @@ from collab_agent.room.protocol import Changed, Event, Lost
 from collab_agent.room.replica import RemoteChange
 from collab_agent.testing import Human
 from tests.faults.wire import Wire, wire_to
+from tests.files import notebook_in
 
 from .conftest import McpAgent, Notebook, Result, mcp_agent_on
 
@@ -47,7 +48,7 @@ class Disk:
 
     async def write(self, change: Callable[[list[dict[str, Any]]], object] | None = None) -> None:
         """Write the file (None: as it is) and wait until the agent has what the server makes of it."""
-        notebook = json.loads(self._file.read_text("utf-8"))
+        notebook = notebook_in(self._file)
         if change is not None:
             change(notebook["cells"])
         async with heard_of(self._agent, lambda changed: "dirty" in changed.state and "hash" not in changed.state):
