@@ -369,7 +369,7 @@ async def test_an_agent_of_a_later_session_lists_what_an_earlier_one_suggested(
         assert "Sum up" not in heard  # it was not Cursor's
     async with JupyterApi(jupyter) as again:
         content = await again.read_notebook(path)
-        assert content["cells"][0]["source"] == BETTER  # saved: nobody else was there
+        assert "".join(content["cells"][0]["source"]) == BETTER  # saved: nobody else was there
 
 
 async def test_joining_pieces_only_where_they_still_stand_together(
