@@ -123,7 +123,8 @@ class Authorship:
         if doubtful is not None:  # others type on between what the server writes
             self._doubtful = replace(doubtful, age=doubtful.age + 1) if doubtful.age < MOST_BETWEEN else None
         gone = {cell_id: by[cell_id] for cell_id in change.deleted if self._room.replica.cell(cell_id) is None}
-        if gone and not change.clients and self._room.replica.hash is None and "hash" not in change.state:
+        unsigned = not change.clients or any(client not in self._known for client in change.clients)
+        if gone and unsigned and self._room.replica.hash is None and "hash" not in change.state:
             self._doubtful = _Deletion(gone)
         return {}
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from collab_agent.authorship import DISK, MOST_BETWEEN, Authorship
-from collab_agent.notebook.model import CellView
+from collab_agent.notebook.model import CellView, PeerView
 from collab_agent.room.provider import RoomProvider
 from collab_agent.room.replica import RemoteChange
 
@@ -21,6 +21,8 @@ def change(clients: frozenset[int] = NOBODY, **fields: Any) -> RemoteChange:
 
 
 GONE = change(deleted={"a": CellView("a", "code", "x = 1")})
+BETWEEN = change(frozenset({ADA, 9}), cells=frozenset({"b"}), deleted=GONE.deleted)
+"""A key came while the server was writing."""
 TYPED = change(frozenset({ADA}), cells=frozenset({"b"}))
 CLEAN = change(frozenset({9}), state={"dirty": False})
 HASHED = change(frozenset({9}), state={"hash": "0"})
@@ -33,15 +35,26 @@ HASHED = change(frozenset({9}), state={"hash": "0"})
         ([GONE, CLEAN], DISK),
         ([GONE, TYPED, CLEAN], DISK),
         ([GONE, TYPED, CLEAN, TYPED, TYPED], DISK),
+        ([BETWEEN, CLEAN], DISK),
         ([GONE, CLEAN, HASHED], ADA),
         ([GONE, TYPED, CLEAN, TYPED, HASHED], ADA),
         ([GONE, *[TYPED] * (MOST_BETWEEN + 1), CLEAN], ADA),
     ],
-    ids=["unsigned", "read", "read while typed", "and after", "saved", "saved while typed", "long before a save"],
+    ids=[
+        "unsigned",
+        "read",
+        "read while typed",
+        "and after",
+        "in one",
+        "saved",
+        "saved while typed",
+        "long before a save",
+    ],
 )
 def test_what_the_server_writes_next_tells_whose_a_deletion_was(updates: list[RemoteChange], whose: int) -> None:
     replica = SimpleNamespace(cell=lambda _cell: None, hash=None)
     authorship = Authorship(cast(RoomProvider, SimpleNamespace(replica=replica)))
+    authorship.learn([PeerView(ADA, "Ada")])
     known: dict[str, tuple[int, ...]] = {"a": (ADA,)}
     for each in updates:
         known |= authorship.turned_out(each, {"a": (ADA,)})

@@ -59,9 +59,10 @@ class ContentsApi:
     async def read_notebook(self, path: str) -> dict[str, Any]:
         """The notebook as the file holds it now; of an older format, as the server upgrades it to nbformat 4.
 
-        Texts may be lists of lines, as files have them.  It is read as text.  A server that is asked for a *notebook* while it writes it may find half of it; then it
-        moves the file aside, as ``.invalid``, and puts back what was there before, or nothing at all where the write
-        has ended meanwhile (jupyter_server 2.21, ``_read_notebook``).  What is no JSON yet is read again for a second.
+        Texts may be lists of lines, as files have them.  It is read as text: a server that is asked for a *notebook*
+        while it writes it may find half of it; then it moves the file aside, as ``.invalid``, and puts back what was
+        there before, or nothing at all where the write has ended meanwhile (jupyter_server 2.21, ``_read_notebook``).
+        What is no JSON yet is read again for a second.
         """
         deadline = anyio.current_time() + WRITTEN_S
         while True:
