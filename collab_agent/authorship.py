@@ -130,18 +130,15 @@ class Authorship:
 
     def _wrote(self, cell_id: str, was: CellView | None) -> set[int]:
         """Who wrote what is new in a cell's text; of a cell that is new, who made it."""
-        now = self._room.replica.cell(cell_id)
         try:
             text = self._room.replica.source_of(cell_id)
         except LocalProtocolError:  # it is gone, or a peer has put there what is no cell
-            return set()
-        if now is None:
             return set()
         if was is None:
             return {text_id(text)[0]}
         found: set[int] = set()
         shift = 0
-        for splice in diff(was.source, now.source):
+        for splice in diff(was.source, str(text)):
             start = splice.start + shift
             found |= writers(text, start, start + len(splice.insert))
             shift += splice.growth

@@ -88,8 +88,9 @@ async def _examined(patient: Patient, listen_s: float) -> AsyncIterator[Finding]
     except CollabAgentError:  # another front end than JupyterLab
         pages = None
     try:
-        joinable = await patient.api.has_collaboration() and not (pages is not None and pages.load(SERVER_DOCUMENTS))
-        async for finding in collaboration(patient, pages):
+        present = await patient.api.has_collaboration()
+        joinable = present and not (pages is not None and pages.load(SERVER_DOCUMENTS))
+        async for finding in collaboration(patient, pages, present):
             yield finding
         paths = await open_paths(patient)
         if joinable:

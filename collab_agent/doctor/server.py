@@ -105,10 +105,9 @@ def _other_token(patient: Patient) -> str:
     return "jupyter server list   # where it runs, shows it; then: export JUPYTER_TOKEN=…"
 
 
-async def collaboration(patient: Patient, pages: Pages | None) -> AsyncIterator[Finding]:
-    """Whether it has the rooms, in a version that we know; ``BAD`` findings end the examination of them."""
+async def collaboration(patient: Patient, pages: Pages | None, present: bool) -> AsyncIterator[Finding]:
+    """Whether it has the rooms (``present``), in a version that we know; ``BAD`` ends the examination of them."""
     api = patient.api
-    present = await api.has_collaboration()
     if pages is not None and pages.load(SERVER_DOCUMENTS):
         yield await _server_documents(patient)
     elif not present and pages is not None and PAGES_NEED[0] in pages.extensions:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import anyio
 import pytest
 from mcp import StdioServerParameters
 from mcp.client.client import Client
@@ -23,32 +22,20 @@ from collab_agent.jupyter.discovery import find_server
 from collab_agent.testing import Human
 from tests.conftest import notebook_json
 from tests.files import notebook_in
-from tests.integration.conftest import DEADLINE_S, Result, agents_seen, result_of
+from tests.integration.conftest import Caller, agents_seen
 
 from .conftest import Hub
 
 
-class Goose:
-    """An agent process, spoken to by an MCP client."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-
-    async def call(self, tool: str, **arguments: object) -> Result:
-        """Call a tool; whatever it answers."""
-        with anyio.fail_after(DEADLINE_S):
-            return result_of(await self.client.call_tool(tool, arguments))
-
-
 @asynccontextmanager
-async def goose_at(env: Mapping[str, str], url: str, token: str) -> AsyncIterator[Goose]:
+async def goose_at(env: Mapping[str, str], url: str, token: str) -> AsyncIterator[Caller]:
     """``collab-agent`` as a client starts it, with the server in its environment."""
     own = {**env, "JUPYTER_URL": url, "JUPYTER_TOKEN": token}
     parameters = StdioServerParameters(command=sys.executable, args=["-m", "collab_agent"], env=own)
     async with Client(
         stdio_client(parameters), mode="legacy", client_info=Implementation(name="goose", version="1")
     ) as client:
-        yield Goose(client)
+        yield Caller(client)
 
 
 def write(hub: Hub, user: str, name: str, *sources: str) -> Path:

@@ -66,17 +66,24 @@ def result_of(answer: CallToolResult) -> Result:
     return Result("\n".join(texts), pictures, bool(answer.is_error))
 
 
-class McpAgent:
-    """A model's view of the tools, and the ``Agent`` behind them for looking inside."""
+class Caller:
+    """A model's view of the tools, wherever they are."""
 
-    def __init__(self, client: Client, inner: Agent) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
-        self.agent = inner
 
     async def call(self, tool: str, **arguments: Any) -> Result:
         """Call a tool; whatever it answers."""
         with anyio.fail_after(DEADLINE_S):
             return result_of(await self.client.call_tool(tool, arguments))
+
+
+class McpAgent(Caller):
+    """Such a view, and the ``Agent`` behind the tools for looking inside."""
+
+    def __init__(self, client: Client, inner: Agent) -> None:
+        super().__init__(client)
+        self.agent = inner
 
     async def ok(self, tool: str, **arguments: Any) -> Result:
         """Call a tool that must not fail."""

@@ -19,7 +19,14 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import Implementation
 
 from collab_agent.config import Server
-from tests.integration.conftest import DEADLINE_S, Result, notebook, own_notebook, page, result_of, shared_kernel
+from tests.integration.conftest import (
+    DEADLINE_S,
+    Caller,
+    notebook,
+    own_notebook,
+    page,
+    shared_kernel,
+)
 
 __all__ = ["notebook", "own_notebook", "page", "shared_kernel"]
 
@@ -77,20 +84,8 @@ async def served(env: dict[str, str], *options: str, http: str = "127.0.0.1:0") 
                 process.kill()
 
 
-class Remote:
-    """An MCP client over HTTP."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-
-    async def call(self, tool: str, **arguments: object) -> Result:
-        """Call a tool; whatever it answers."""
-        with anyio.fail_after(DEADLINE_S):
-            return result_of(await self.client.call_tool(tool, arguments))
-
-
 @asynccontextmanager
-async def remote(url: str, secret: str, *, name: str = "goose", verify: object = True) -> AsyncIterator[Remote]:
+async def remote(url: str, secret: str, *, name: str = "goose", verify: object = True) -> AsyncIterator[Caller]:
     """A client that has this secret, and tries the newest protocol first."""
     async with AsyncExitStack() as stack:
         web = httpx2.AsyncClient(
@@ -99,7 +94,7 @@ async def remote(url: str, secret: str, *, name: str = "goose", verify: object =
         await stack.enter_async_context(web)
         transport = streamable_http_client(url, http_client=web)
         client = Client(transport, mode="auto", client_info=Implementation(name=name, version="1"))
-        yield Remote(await stack.enter_async_context(client))
+        yield Caller(await stack.enter_async_context(client))
 
 
 @pytest.fixture
