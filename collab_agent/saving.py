@@ -213,6 +213,8 @@ def _same(mine: CellView, theirs: Mapping[str, Any], with_ids: bool) -> bool:
 def same_outputs(mine: Sequence[OutputView], theirs: Mapping[str, Any]) -> bool:
     """Whether a cell that was read from disk has as many outputs, of the same kinds, and the streams' whole texts."""
     there = theirs.get("outputs") or []
+    if not isinstance(there, list) or not all(isinstance(each, dict) for each in there):
+        return False  # another program has just written it
     return [(each.kind, each.text) for each in mine] == [
         (each.get("output_type"), _joined(each.get("text", ""))) for each in there
     ]

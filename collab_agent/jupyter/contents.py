@@ -73,7 +73,7 @@ class ContentsApi:
                 if anyio.current_time() >= deadline:
                     raise
                 await anyio.sleep(REREAD_S)
-        return content if _is_notebook(content) else await self._upgraded(path)
+        return content if is_notebook(content) else await self._upgraded(path)
 
     async def _parsed(self, path: str) -> Any:
         """The JSON of the file's text."""
@@ -89,14 +89,14 @@ class ContentsApi:
     async def _upgraded(self, path: str) -> dict[str, Any]:
         """The file as the server reads it as a notebook: never one that a server may be writing."""
         content = (await self._contents(path, self._slow, content="1", type="notebook")).get("content")
-        if not isinstance(content, dict):
-            raise NotebookUnreadable(f"{path!r} came without content.", "See the server's log.")
+        if not isinstance(content, dict) or not is_notebook(content):
+            raise NotebookUnreadable(f"{path!r} came as no notebook.", "See the server's log.")
         return content
 
     async def notebook_on_disk(self, path: str) -> tuple[dict[str, Any], str]:
         """As ``read_notebook``; read here, where the server's root folder is on this machine, then with its SHA-256."""
         local, sha = await anyio.to_thread.run_sync(_read_and_hash, self._rest.server.root_dir, path)
-        return (local, sha) if _is_notebook(local) else (await self.read_notebook(path), "")
+        return (local, sha) if is_notebook(local) else (await self.read_notebook(path), "")
 
     async def untrusted_cells(self, path: str, most_bytes: int) -> tuple[int, int]:
         """How many code cells of the notebook pages do not trust, and how many there are.
@@ -249,7 +249,7 @@ def _age_s(modified: str) -> float:
         return 0.0
 
 
-def _is_notebook(content: Any) -> bool:
+def is_notebook(content: Any) -> bool:
     """Whether the server will read this JSON as a notebook, told without a schema; false when in doubt."""
     return (
         isinstance(content, dict)

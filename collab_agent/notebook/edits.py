@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from ..errors import CellInUse, CellNotSeen, EditConflict, InvalidEdit, TargetError
 from . import steps as st
-from .conflict import conflict_text
+from .conflict import conflict_text, refuse_unless_editable
 from .draft import Done, Draft, Notebook, Plan
 from .edit_ops import BACK, Edit, parse
 from .find import not_found, occurrences
@@ -149,6 +149,7 @@ class Planner:
         draft = self._drafts[cell_id]
         if not draft.ours:
             return
+        refuse_unless_editable(where, draft.cell, self._short(cell_id))
         splices = self._rebased(draft, where)
         wanted = draft.wanted
         self._before.setdefault(cell_id, draft.now)
@@ -271,6 +272,7 @@ class Planner:
 
     def _split_at(self, draft: Draft, cell_id: str, at: int, point: int) -> None:
         """Cut the live text at ``point``, which is character ``at`` of the text that was shown."""
+        refuse_unless_editable(draft.where, draft.cell, self._short(cell_id))
         base = draft.base or ""
         index = self._ids().index(cell_id) + 1
         new = self.new_id()
@@ -298,6 +300,7 @@ class Planner:
         self._refuse_if_in_use(edit, below.cell.id)
         self._write_text(cell_id, edit.where)
         self._write_text(below.cell.id, edit.where)
+        refuse_unless_editable(edit.where, draft.cell, self._short(cell_id))
         joint = "\n" if draft.now and below.now else ""
         self._before.setdefault(cell_id, draft.now)
         self._before.setdefault(below.cell.id, below.now)

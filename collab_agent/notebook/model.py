@@ -51,6 +51,8 @@ class CellView:
     execution_count: int | None = None
     running: bool = False
     outputs_version: int = 0
+    editable: bool = field(default=True, compare=False)
+    """False where a peer has put something there that is no text: then ``source`` can be read, but not edited."""
 
 
 @dataclass(frozen=True, slots=True)

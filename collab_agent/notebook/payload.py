@@ -72,6 +72,6 @@ def place(
     at = next((index for index, cell in enumerate(view.cells) if cell.id == cell_id), None)
     if at is None:
         return None
-    if proposed.replace and view.cells[at].source == sent:
+    if proposed.replace and view.cells[at].source == sent and view.cells[at].editable:
         return SpliceSource(cell_id, diff(sent, proposed.text))
     return InsertCell(new_id, at + 1, "code", proposed.text, trusted)

@@ -131,6 +131,8 @@ def come_back(put_back: CallRecord, before: Mapping[str, CellView | None], now: 
         here, was = now.cell(cell), before.get(cell)
         if change.before is None or change.after is None or here is None or was is None or cell in twice:
             continue
+        if not here.editable:
+            continue
         ours = diff(change.before.source, change.after.source)
         came = [splice.insert for splice in diff(was.source, here.source)]
         put_in = [splice.insert for splice in ours if splice.insert]

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..errors import CellInUse, CellNotFound, EditConflict
 from . import steps as st
+from .conflict import refuse_unless_editable
 from .difftext import diff
 from .draft import Done, Plan
 from .edit_ops import Edit
@@ -137,7 +138,8 @@ class Undoing:
         if shown is not None:
             self._wanted[cell] = apply(shown, unravel(after, before, shown).splices)
         if found.splices:
-            if self.notebook.cell(cell) is not None:
+            if (here := self.notebook.cell(cell)) is not None:
+                refuse_unless_editable(self._edit.where, here, name)
                 self._before.setdefault(cell, now)
             self._do(st.SpliceSource(cell, found.splices), Done("text", cell))
 

@@ -31,6 +31,7 @@ def read_cell(handle: Map[Any] | None) -> CellView:
         source=str(fields["source"]) if isinstance(fields["source"], Text | str) else "",
         execution_count=whole(count),
         running=fields["execution_state"] == "running",
+        editable=isinstance(fields["source"], Text),
     )
 
 

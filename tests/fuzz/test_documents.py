@@ -285,11 +285,14 @@ async def works(room: InProcessRoom, tools: Tools, peer: NotebookPeer) -> None:
 
 
 TWINS = [a_map({"id": as_it_is("b"), "cell_type": as_it_is("code"), "source": a_text("b = 2")})] * 2
+NO_TEXT = [a_map({"id": as_it_is("b"), "cell_type": as_it_is("code"), "source": as_it_is("b = 2")})]
 STRANGE = [as_it_is(None), as_it_is(5.0), as_it_is("cell"), a_text("text"), an_array([]), Build("deep", 500)]
 
 
 @given(documents, documents, roots, st.lists(calls, min_size=2, max_size=4))
 @example(STRANGE, TWINS, [], [(MODIFY, {"edits": [{"op": "move", "cell": "good", "after": "last"}]})] * 3)
+@example(NO_TEXT, [], [], [(MODIFY, {"edits": [{"op": "write", "cell": "b", "source": "c"}]})] * 2)
+@example(NO_TEXT, [], [], [(MODIFY, {"edits": [{"op": "merge", "cell": "b"}]})] * 2)
 @fuzz(80)
 def test_every_call_ends_well_and_nothing_is_written_wrong(
     caplog: pytest.LogCaptureFixture, before: Any, during: Any, roots: Any, calls: Any
