@@ -22,7 +22,7 @@ from .disk import Disk
 from .errors import LocalProtocolError
 from .host import Host
 from .losses import DISK, RESTART, Losses, clocks
-from .notebook.recovery import Held, come_back, doubled, misplaced, missing_by_content, recover
+from .notebook.recovery import Held, come_back, misplaced, missing_by_content, recover
 from .notebook.seen import Seen
 from .notebook.steps import Step
 from .notebook.undo import CallRecord, record_of
@@ -208,7 +208,7 @@ class Journal:
             record = record_of(now, found.plan, 0, self._seen.shown_text)
             self._write(found.plan.steps)
             self.note(record, again)
-        self.losses.add(last, found, sorted(doubled(now) - doubled(last)), why)
+        self.losses.add(last, found, why)
         return record
 
     def _read(self, held: Held) -> None:

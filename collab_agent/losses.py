@@ -1,4 +1,5 @@
-"""What a notebook has lost: to restarts of the server, and to other programs that wrote its file under a living one.
+"""What a notebook has lost: to restarts of the server, and to other programs that wrote its file under a living one;
+and which cells others have left twice.
 
 It is told once, and put back on request.
 
@@ -57,7 +58,6 @@ class _Loss:
     doubtful: Mapping[str, str]
     writers: Mapping[str, frozenset[int]]
     clocks: Clocks
-    twice: tuple[str, ...]
     why: str
 
     @property
@@ -77,12 +77,13 @@ class Losses:
         self._untold: list[_Loss] = []
         self._unshown: list[_Loss] = []
         self._missing: list[tuple[str, str]] = []
+        self._twice: frozenset[str] = frozenset()
 
-    def add(self, last: Replica, found: Recovery, twice: Sequence[str], why: str = RESTART) -> None:
+    def add(self, last: Replica, found: Recovery, why: str = RESTART) -> None:
         """This has been lost; ``last``: the notebook before."""
         by = {cell: _writers(last, cell, found.lost) for cell in found.lost.cells}
         had = {cell: was.source for cell in found.doubtful if (was := last.cell(cell)) is not None}
-        loss = _Loss(found, had, by, clocks(last), tuple(twice), why)
+        loss = _Loss(found, had, by, clocks(last), why)
         self._kept = [*self._kept, loss][-MOST_LOSSES:]
         self._untold = [*self._untold, loss][-MOST_LOSSES:]
         self._unshown = [*self._unshown, loss][-MOST_LOSSES:]
@@ -90,7 +91,7 @@ class Losses:
     def add_cells(self, last: Replica, lost: CallRecord, why: str) -> None:
         """These cells are lost."""
         if lost.cells:
-            self.add(last, Recovery(None, (), (), lost), (), why)
+            self.add(last, Recovery(None, (), (), lost), why)
 
     def add_texts(self, missing: Sequence[CellView], ours: Collection[str], why: str = RESTART) -> None:
         """All cells have got new ids, and these are missing."""
@@ -112,6 +113,12 @@ class Losses:
         self._untold = []
         line = [f"{why}: {'; '.join(several)}" for why, several in parts.items() if several]
         line += [told for told, _ in self._missing if told]
+        self._twice, before = self._room.twins.lasting, self._twice
+        if new := sorted(self._twice - before):
+            line.append(
+                f"{self._named(new)} stands there twice, which is not your doing: neither can be edited or run until a "
+                "human has deleted one of them"
+            )
         self._missing = [("", text) for _, text in self._missing]
         return "; ".join(line)
 
@@ -131,8 +138,6 @@ class Losses:
         if loss.found.doubtful:
             names = self._named(loss.found.doubtful)
             parts.append(f"your edit of {names} may be lost: read it again ({query('changes')} shows what it was)")
-        if loss.twice:
-            parts.append(f"{self._named(loss.twice)} stands there twice, which is not your doing")
         return parts
 
     def show(self, budget: int) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
 import anyio
@@ -25,7 +25,7 @@ from anyio.abc import TaskStatus
 
 from .config import Identity, Limits
 from .errors import CellInUse, CollabAgentError, EditConflict, SyncTimeout, sole_cause
-from .host import JupyterHost
+from .host import Host, JupyterHost
 from .jupyter.api import JupyterApi
 from .notebook.draft import Notebook, Plan
 from .notebook.steps import DeleteCell, MoveCell, RetypeCell, SpliceSource, Step
@@ -43,27 +43,35 @@ ANNOUNCED_S = 15.0
 
 
 class Reviewer:
-    """A human who decides about the suggestions for one notebook.  Made by ``joined``."""
+    """A human who decides about the suggestions for one notebook.  Made by ``joined``.
+
+    ``trust``: whether pages trust the outputs of code cells that a merge makes.
+    """
 
     def __init__(
-        self, api: JupyterApi, path: str, name: str, limits: Limits, *, trust: bool, announced_s: float
+        self,
+        host: Host,
+        shelf: Shelf,
+        identity: Identity,
+        limits: Limits | None = None,
+        *,
+        trust: bool = True,
+        announced_s: float = ANNOUNCED_S,
     ) -> None:
-        identity = Identity.named(name, f"collab-agent-review-{secrets.token_hex(4)}")
         self._identity = replace(identity, name=f"{identity.name} (suggestions)")
         self._review = Review(identity.name)
-        self._limits = limits
+        self._limits = limits = limits or Limits()
         self._trust = trust
         self._announced_s = announced_s
         self._joined_at = float("inf")
         self._heard = anyio.Event()
-        self._room = RoomProvider(JupyterHost(api, path, self._identity).connect, self._on_event, limits)
+        self._room = RoomProvider(host.connect, self._on_event, limits)
         self._people = People(self._room, limits)
-        self._saver = Saver(self._room, JupyterHost(api, path, self._identity), limits)
-        self._shelf = Shelf(api, lambda: path, limits)
+        self._saver = Saver(self._room, host, limits)
+        self._shelf = shelf
 
     @classmethod
-    @asynccontextmanager
-    async def joined(
+    def joined(
         cls,
         api: JupyterApi,
         path: str,
@@ -72,18 +80,21 @@ class Reviewer:
         *,
         trust: bool = True,
         announced_s: float = ANNOUNCED_S,
-    ) -> AsyncIterator[Reviewer]:
-        """A reviewer in the room of the notebook at ``path``; the end of the block leaves it.
+    ) -> AbstractAsyncContextManager[Reviewer]:
+        """A reviewer in the room of the notebook at ``path``; the end of the block leaves it."""
+        identity = Identity.named(name, f"collab-agent-review-{secrets.token_hex(4)}")
+        host, shelf = JupyterHost(api, path, identity), Shelf(api, lambda: path, limits or Limits())
+        return cls(host, shelf, identity, limits, trust=trust, announced_s=announced_s).here()
 
-        ``trust``: whether pages trust the outputs of code cells that a merge makes.
-        """
-        reviewer = cls(api, path, name, limits or Limits(), trust=trust, announced_s=announced_s)
+    @asynccontextmanager
+    async def here(self) -> AsyncIterator[Reviewer]:
+        """In the room until the end of the block."""
         try:
             async with anyio.create_task_group() as tasks:
-                await tasks.start(reviewer._stay)
-                yield reviewer
-                with anyio.move_on_after(reviewer._limits.save_s, shield=True):
-                    await reviewer._saver.save_quietly()
+                await tasks.start(self._stay)
+                yield self
+                with anyio.move_on_after(self._limits.save_s, shield=True):
+                    await self._saver.save_quietly()
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise sole_cause(group) from None

@@ -199,7 +199,7 @@ class _Resolver:
             raise AmbiguousCell(
                 f"Two cells have the same id {self._line(cell_id)}, as happens for a moment when two people "
                 "move a cell at once.",
-                f"Ask again in a few seconds. {OUTLINE}",
+                f"Ask again in a few seconds; if it stays so, a human has to delete one of them. {OUTLINE}",
             )
         return cell_id
 

@@ -58,7 +58,7 @@ class RoomProvider:
         self._state: State | None = None
         self._ghost: tuple[int, int] | None = None
         self._torn: frozenset[str] = frozenset()
-        self._twins = Twins()
+        self.twins = Twins()
         self._pending = anyio.Event()
         self._acks: dict[int, anyio.Event] = {}
         self._saves: dict[int, tuple[anyio.Event, list[str]]] = {}
@@ -246,7 +246,7 @@ class RoomProvider:
         protocol.write([DropDoubled(cell, (1,)) for cell in twins])
 
     def _drop_twins(self, protocol: RoomProtocol) -> None:
-        if steps := self._twins.drop(protocol.replica, protocol.presence.others, anyio.current_time()):
+        if steps := self.twins.drop(protocol.replica, protocol.presence.others, anyio.current_time()):
             self._write(protocol, steps)
 
     async def _send(self, channel: Channel, protocol: RoomProtocol, unsent: deque[bytes]) -> None:
@@ -342,7 +342,7 @@ class RoomProvider:
 
     def _write(self, protocol: RoomProtocol, steps: Iterable[Part]) -> tuple[Written, int]:
         """Write into the document, or give up this connection with its replica: the room has got nothing then."""
-        self._twins.note(steps := list(steps), protocol.replica.client_id, anyio.current_time())
+        self.twins.note(steps := list(steps), protocol.replica.client_id, anyio.current_time())
         try:
             written, number = protocol.write(steps)
         except LocalProtocolError as exc:

@@ -6,7 +6,8 @@ left one, which yields to nobody, or where another one stands before it.  Who is
 agent.  A copy that holds any text that the other lacks stays: the server gives it an id of its own with its next save.
 
 An agent's rebuilding comes in two updates, so that a cell may stand there twice for a moment and all is well: a copy is
-deleted where two looks, a second apart, have found it needless.
+deleted where two looks, a second apart, have found it needless.  What still stands there twice a few looks later is
+nobody's to mend but a human's: it is told.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..notebook.batches import DropDoubled
+from ..notebook.recovery import doubled
 from ..notebook.splice import diff
 from ..notebook.steps import MoveCell, RestoreCell, RetypeCell
 from .presence import AGENT_KEY, State
 from .replica import Replica
 
 LATELY_S = 10.0
+LOOKS = 5
+"""After so many, a second apart, whoever would drop a copy has dropped it."""
 
 
 class Twins:
@@ -29,6 +33,12 @@ class Twins:
         self._rebuilt: dict[str, float] = {}
         self._own: set[int] = set()
         self._needless: dict[str, list[int]] = {}
+        self._looks: dict[str, int] = {}
+
+    @property
+    def lasting(self) -> frozenset[str]:
+        """The ids that stand there more than once, and will go on doing so."""
+        return frozenset(cell for cell, looks in self._looks.items() if looks >= LOOKS)
 
     def note(self, steps: Iterable[object], client: int, now: float) -> None:
         """We have written these steps as this client, at ``now``, in seconds of the caller's clock."""
@@ -43,6 +53,7 @@ class Twins:
 
         ``others``: the awareness states of those who are here.
         """
+        self._looks = {cell: self._looks.get(cell, 0) + 1 for cell in doubled(replica)}
         lately = [cell for cell, at in self._rebuilt.items() if now - at <= LATELY_S]
         humans = {client for client, state in others.items() if AGENT_KEY not in state} if lately else ()
         before, self._needless = self._needless, {}

@@ -17,7 +17,7 @@ UNSURE = (SyncTimeout, RoomClosed)
 """After these it may or may not be in the notebook."""
 
 
-def _pick(at: Session) -> tuple[Seat, NotebookPeer, list[Any]] | None:
+def pick(at: Session) -> tuple[Seat, NotebookPeer, list[Any]] | None:
     """An agent that waits for no call of its own, and the cells that it sees."""
     free = [seat for seat in at.agents if not seat.calls]
     if not free:
@@ -27,7 +27,7 @@ def _pick(at: Session) -> tuple[Seat, NotebookPeer, list[Any]] | None:
     return None if seat.peer is None or not cells else (seat, seat.peer, cells)
 
 
-async def _begin(at: Session, seat: Seat, call: Callable[[], Awaitable[None]], *, calm: bool) -> None:
+async def begin(at: Session, seat: Seat, call: Callable[[], Awaitable[None]], *, calm: bool) -> None:
     """Have a call made: while nobody does anything else (``calm``), or beside whatever comes next."""
     seat.calls += 1
 
@@ -50,17 +50,25 @@ async def _begin(at: Session, seat: Seat, call: Callable[[], Awaitable[None]], *
 
 async def edit(at: Session) -> None:
     """A call of one to three edits of texts; refusals are an agent's good right, and leave nothing behind."""
-    if (picked := _pick(at)) is None:
+    if (picked := pick(at)) is None:
         return
     seat, peer, cells = picked
+    edits, fresh, taken = drawn_edits(at, seat, peer, cells)
+    if edits:
+        await begin(at, seat, lambda: _edits(at, seat, edits, fresh, taken), calm=False)
+
+
+def drawn_edits(
+    at: Session, seat: Seat, peer: NotebookPeer, cells: Sequence[Any]
+) -> tuple[list[dict[str, Any]], str, set[str]]:
+    """Up to three edits of texts, the marks that they write, and those that they take away."""
     for cell in cells:
         if at.chance.random() < 0.5:
             peer.seen.show(cell)
     targets = at.chance.sample(cells, min(len(cells), at.chance.randint(1, 3)))
     made = [each for cell in targets if (each := _edit(at, seat, peer, cell)) is not None]
-    if made:
-        edits, fresh, taken = [e for e, _, _ in made], "".join(f for _, f, _ in made), [t for _, _, t in made]
-        await _begin(at, seat, lambda: _edits(at, seat, edits, fresh, set().union(*taken)), calm=False)
+    taken = set[str]().union(*(gone for _, _, gone in made))
+    return [each for each, _, _ in made], "".join(fresh for _, fresh, _ in made), taken
 
 
 def _edit(at: Session, seat: Seat, peer: NotebookPeer, cell: Any) -> tuple[dict[str, Any], str, set[str]] | None:
@@ -123,7 +131,7 @@ async def structure(at: Session) -> None:
     calm = at.chance.random() < 0.5
     if calm:
         await at.barrier()
-    if (picked := _pick(at)) is None or len(picked[2]) < 3:
+    if (picked := pick(at)) is None or len(picked[2]) < 3:
         return
     seat, peer, cells = picked
     cell, other = at.chance.sample(cells, 2)
@@ -166,7 +174,7 @@ async def structure(at: Session) -> None:
         at.done[f"an agent's {op}"] += 1
         _book(at, seat, [], "", edited)
 
-    await _begin(at, seat, call, calm=calm)
+    await begin(at, seat, call, calm=calm)
 
 
 async def back(at: Session) -> None:
@@ -174,7 +182,7 @@ async def back(at: Session) -> None:
     calm = at.chance.random() < 0.5
     if calm:
         await at.barrier()
-    if (picked := _pick(at)) is None:
+    if (picked := pick(at)) is None:
         return
     seat, peer, _cells = picked
     op, steps = at.chance.choice(["undo", "undo", "redo"]), at.chance.choice([1, 1, 2, 5])
@@ -203,7 +211,7 @@ async def back(at: Session) -> None:
             at.ledger.forgive(touched)
             at.ledger.recount(touched, at.text_of(seat))
 
-    await _begin(at, seat, call, calm=calm)
+    await begin(at, seat, call, calm=calm)
 
 
 async def _and_back(at: Session, peer: NotebookPeer, op: str, steps: int, before: object, edited: Edited) -> None:
@@ -221,7 +229,7 @@ def _shape(at: Session) -> object:
 
 async def run(at: Session) -> None:
     """An agent runs one or two cells; the runs go on while others do."""
-    if (picked := _pick(at)) is None:
+    if (picked := pick(at)) is None:
         return
     seat, peer, cells = picked
     code = [cell.id for cell in cells if cell.type == "code"]
@@ -240,12 +248,12 @@ async def run(at: Session) -> None:
             else:
                 at.disown(each.cell)
 
-    await _begin(at, seat, call, calm=False)
+    await begin(at, seat, call, calm=False)
 
 
 async def interrupt(at: Session) -> None:
     """An agent interrupts its own run, and drops what is queued."""
-    if (picked := _pick(at)) is None:
+    if (picked := pick(at)) is None:
         return
     _seat, peer, _cells = picked
     if peer.runs.current is not None:

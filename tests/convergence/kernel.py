@@ -100,6 +100,8 @@ class Kernel:
     _number: int = 0
     _current: anyio.CancelScope | None = None
     _interrupted: bool = False
+    _died: bool = False
+    _deaths: int = 0
 
     @property
     def at_rest(self) -> bool:
@@ -124,6 +126,22 @@ class Kernel:
             self._interrupted = True
             self._current.cancel()
 
+    def die(self) -> None:
+        """Lose what runs and what waits; the server says so, and starts another under the same id."""
+        self._queue.clear()
+        if self._current is not None:
+            self._died = True
+            self._current.cancel()
+        self._tell_all("restarting")
+        self._deaths += 1
+        self._wire = Wire(session=f"kernel {self._deaths}", username="kernel", key=b"signed by nobody")
+        self._tell_all("starting")
+
+    def _tell_all(self, state: str) -> None:
+        frame = encode(self._wire.msg("status", {"execution_state": state}, parent={}), "iopub")
+        for connection in list(self.connections):
+            connection.deliver(frame)
+
     async def work(self) -> None:
         """Work off the requests, one after the other, until cancelled."""
         while True:
@@ -138,8 +156,9 @@ class Kernel:
                 else:
                     content = {"status": "ok", "protocol_version": "5.3", "implementation": "none"}
                     self._reply(request, "kernel_info_reply", content)
-                self._say(request, "status", {"execution_state": "idle"})
-            self._current = None
+                if not self._died:
+                    self._say(request, "status", {"execution_state": "idle"})
+            self._current, self._died = None, False
 
     async def _execute(self, request: _Request) -> None:
         self._count += 1
@@ -153,6 +172,9 @@ class Kernel:
                 text = f"run {self._count} line {line}\n"
                 done.text += text
                 self._say(request, "stream", {"name": "stdout", "text": text})
+        if self._died:
+            done.ended = "died"
+            return
         interrupted, self._interrupted = self._interrupted, False
         done.ended = "error" if interrupted or how < 0.1 else "ok"
         status: dict[str, Any] = {"status": done.ended, "execution_count": self._count}

@@ -11,7 +11,7 @@ import anyio
 
 from collab_agent.errors import CellNotFound
 
-from . import calls, people
+from . import calls, people, suggesting
 from .clock import LeapingLoop, repeatable
 from .session import Session, session
 
@@ -32,12 +32,15 @@ DEEDS: Mapping[Deed, float] = {
     people.cut: 0.5,
     people.rest: 10.0,
     people.restart: 0.15,
+    people.kill_kernel: 0.15,
     Session.barrier: 0.6,
     calls.edit: 12.0,
     calls.structure: 4.0,
     calls.back: 3.0,
     calls.run: 2.0,
     calls.interrupt: 0.3,
+    suggesting.suggest: 1.0,
+    suggesting.decide: 1.0,
 }
 """Each with its weight."""
 

@@ -9,7 +9,7 @@ import anyio
 from collab_agent.errors import CellNotFound
 
 from .ledger import marks_in
-from .session import DEADLINE_S, HUMANS, Seat, Session
+from .session import DEADLINE_S, HUMANS, SERVER, Seat, Session
 
 MOST_CELLS = 12
 MOST_CHARS = 400
@@ -112,6 +112,12 @@ async def run(at: Session) -> None:
         await human.mark_running(cell, False, at.chance.randint(1, 99))
 
 
+async def kill_kernel(at: Session) -> None:
+    """The kernel dies, with all that runs or waits in it, and the server starts it again."""
+    at.kernel.die()
+    at.done["the kernel dies"] += 1
+
+
 async def caret(at: Session) -> None:
     """A human clicks into a cell, or out of all."""
     if (picked := _pick(at)) is None or (human := picked[0].human) is None:
@@ -178,9 +184,13 @@ async def restart(at: Session) -> None:
             if movers - {at_risk[mark]}:
                 del at_risk[mark]
     ledger.excuse(ledger.due.difference(sources))
-    every = [*at.room.document()["cells"], *file["cells"]]
-    at.doomed.update(str(cell["id"]) for cell in every)
-    at.disown(*(str(cell["id"]) for cell in every))
+    excused = {mark: ledger.excused[mark] for mark in at_risk}
+    every = {str(cell["id"]) for cell in (*at.room.document()["cells"], *file["cells"])}
+    at.doomed.update(every)
+    at.disown(*sorted(every))
+    for cell_id in every:
+        at.rebuilders[cell_id].add(SERVER)
+    at.suggested.shelf.kept.clear()
     at.process += "'"
     for seat in at.agents:
         if seat.host is not None:
@@ -190,6 +200,9 @@ async def restart(at: Session) -> None:
     at.done["the server restarts"] += 1
     await at.barrier()
     now = "".join(at.room.sources())
+    for mark, before in excused.items():  # another call may have taken it away just then
+        if ledger.excused[mark] > before:
+            del at_risk[mark]
     for peer in [seat.peer for seat in at.agents if seat.peer is not None]:
         told = peer.journal.losses.tell() + peer.journal.losses.show(1_000_000)
         lost = [m for m, owner in at_risk.items() if owner is peer and m not in now and m not in told]

@@ -29,11 +29,13 @@ from collab_agent.config import Identity, Limits
 from collab_agent.errors import CollabAgentError
 from collab_agent.peer import NotebookPeer
 from collab_agent.room.provider import TICK_S
+from collab_agent.room.twins import LOOKS
 from collab_agent.run import Run
 from collab_agent.testing import CellSpec, Human, InProcessChannel, InProcessRoom, converged
 
 from .kernel import Kernel, KernelHost
 from .ledger import Ledger, marks_in
+from .shelf import Open
 
 T = TypeVar("T")
 DEADLINE_S = 120.0
@@ -44,6 +46,7 @@ HASTY = Limits(typing_s=0.0, line_quiet_s=0.0, line_wait_s=0.0)
 """For agents without manners, who write where somebody types."""
 HUMANS = ("Ada", "Ben", "Cem")
 AGENTS = ("Goose", "Cursor")
+SERVER = "the server"
 
 
 class Chance(Protocol):
@@ -130,6 +133,7 @@ class Session:
     """Who has run which cell, or done anything else to its outputs, since the last barrier."""
     confirmed: dict[str, NotebookPeer] = field(default_factory=dict)
     """Marks of which an agent's call has answered that the room has them."""
+    suggested: Open = field(default_factory=Open)
     process: str = "first"
     """Which server process the room is said to be in."""
     failure: BaseException | None = None
@@ -232,6 +236,10 @@ class Session:
             self.room.save()  # of two cells that differ, one gets an id of its own
             await self.barrier()
             return
+        if left := self._left_by_pages():
+            await self._tidy(left)
+            await self.barrier()
+            return
         self._judge()
         self.doomed.clear()
         self.rebuilders.clear()
@@ -260,6 +268,22 @@ class Session:
         """Whether cells that several have rebuilt at once stand there with one id and different texts."""
         twice = [cell for cell, found in self._doubled().items() if len(set(found)) > 1]
         return bool(twice) and all(len(self.rebuilders[cell]) > 1 for cell in twice)
+
+    def _left_by_pages(self) -> list[str]:
+        """The cells that a page had moved just before the server died, and the server has put back where they were."""
+        by = {cell: self.rebuilders[cell] for cell in self._doubled()}
+        left = [cell for cell, who in by.items() if SERVER in who and who & set(HUMANS)]
+        return left if len(left) == len(by) else []
+
+    async def _tidy(self, left: Sequence[str]) -> None:
+        """Agents tell of what stands there twice, and a human deletes one of both."""
+        await anyio.sleep((LOOKS + 1) * TICK_S)
+        human = self.humans[0].human
+        assert human is not None
+        for cell in left:
+            for peer in [seat.peer for seat in self.agents if seat.peer is not None]:
+                assert cell in peer._room.twins.lasting, f"{peer.identity.name} does not tell of {cell}"
+            await human.delete_cell(cell)
 
     def _alike(self) -> bool:
         """Whether all have heard of all that anybody has written; what was deleted shows in the texts."""

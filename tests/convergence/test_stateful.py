@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from . import calls, people
+from . import calls, people, suggesting
 from .clock import LeapingLoop, repeatable
 from .machine import Deed, do
 from .session import Session, session
@@ -118,6 +118,9 @@ class Rooms(RuleBasedStateMachine):
     agent_goes_back = _rule_of(calls.back)
     agent_runs = _rule_of(calls.run)
     agent_interrupts = _rule_of(calls.interrupt)
+    kernel_dies = _rule_of(people.kill_kernel)
+    agent_suggests = _rule_of(suggesting.suggest)
+    human_decides = _rule_of(suggesting.decide)
 
 
 TestRooms = Rooms.TestCase

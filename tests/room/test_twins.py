@@ -8,7 +8,7 @@ from jupyter_ydoc import YNotebook
 from collab_agent.notebook.batches import DropDoubled, batches
 from collab_agent.notebook.steps import MoveCell, RetypeCell
 from collab_agent.room.replica import Replica
-from collab_agent.room.twins import Twins
+from collab_agent.room.twins import LOOKS, Twins
 from collab_agent.testing import notebook_of
 
 EMPTY = b"\0"
@@ -94,3 +94,28 @@ def test_a_copy_goes_though_the_server_has_saved_and_given_it_an_id_of_its_own()
     two.write(twins.drop(two, {}, 2.0))
     assert [each.source for each in two.view.cells] == ["x", "y", "z"]
     assert two.view.cells[0].id == cell
+
+
+def test_what_pages_have_left_twice_is_told_when_nobody_has_mended_it() -> None:
+    pages = [YNotebook() for _ in range(2)]
+    pages[0].set(notebook_of(["x", "y"]))
+    pages[1].ydoc.apply_update(pages[0].ydoc.get_update())
+    for page in pages:  # both move the first cell down, before they hear of each other
+        value = page.ycells[0].to_py()
+        with page.ydoc.transaction():
+            del page.ycells[0]
+            page.ycells.insert(1, page.create_ycell(value))
+    agent, twins = Replica(), Twins()
+    for page in pages:
+        agent.apply(page.ydoc.get_update())
+    (cell,) = {each.id for each in agent.view.cells if each.source == "x"}
+
+    for now in range(LOOKS):
+        assert twins.lasting == frozenset()
+        assert twins.drop(agent, {}, float(now)) == []  # neither copy is ours
+    assert twins.lasting == {cell}
+    place = [each["id"] for each in pages[0].ycells].index(cell)
+    pages[0].ycells.pop(place)
+    agent.apply(pages[0].ydoc.get_update())
+    twins.drop(agent, {}, float(LOOKS))
+    assert twins.lasting == frozenset()
