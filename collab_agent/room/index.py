@@ -64,6 +64,10 @@ class CellIndex:
         """All cells with this id, in order, and those that the server has named anew because there were several."""
         return [cell for cell in self.cells if cell_id in (cell.view.id, cell.formerly)]
 
+    def running(self, cell_id: str) -> list[Map[Any]]:
+        """The copies of this cell that say that they run, as those made meanwhile do, under whatever id."""
+        return [cell.map for cell in self.copies(cell_id) if cell.map is not None and cell.view.running]
+
     def texts(self, cell_id: str) -> list[tuple[str, int]]:
         """The text of each cell that has this id, and the client that made it, in order."""
         found = [cell.source for cell in self.copies(cell_id)]
@@ -168,6 +172,7 @@ class CellIndex:
         if field is None:
             if event.keys.get("execution_state", {}).get("newValue") == "running":
                 settled.began.add(before.id)
+                cell.formerly = ""  # whoever runs it has taken it for a cell of its own
             if "source" in event.keys:
                 self._forget_text(cell)
             cell.view = replace(read_cell(cell.map), outputs_version=cell.view.outputs_version)

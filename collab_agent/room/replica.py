@@ -319,7 +319,8 @@ class Replica:
             case st.EndRun(cell, count):
                 handle = self._map(cell)
                 handle["execution_count"] = None if count is None else float(count)
-                handle["execution_state"] = "idle"
+                for copy in [handle, *self._cells.running(cell)]:
+                    copy["execution_state"] = "idle"
             case _:
                 raise LocalProtocolError(f"Not a step: {step!r}")
 

@@ -71,17 +71,13 @@ class Room(InProcessRoom):
     def __init__(self, cells: Sequence[CellSpec]) -> None:
         super().__init__(cells)
         self._room.clients = _InOrder()  # type: ignore[assignment]
-        self.renamed: set[str] = set()
-        """Cells to which the server has given an id of their own, for two had rebuilt them at once."""
         self.save()
 
     def save(self) -> None:
         """Write the file, as the server does; of two cells with one id, one gets another or is left out."""
-        before = {str(cell["id"]) for cell in self.notebook.ycells}
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Non-unique cell ID")
             self.file: dict[str, Any] = dict(self.notebook.get())
-        self.renamed |= {str(cell["id"]) for cell in self.notebook.ycells} - before
 
     def answer_save(self, channel: InProcessChannel, frame: bytes) -> None:
         """Save, and say so."""
@@ -330,8 +326,7 @@ class Session:
 
     def _judge_runs(self, room: Any) -> None:
         for handle in self.room.notebook.ycells:
-            if str(handle["id"]) not in self.room.renamed:  # known: a copy made while it ran, and nobody's run any more
-                assert handle.get("execution_state") != "running", f"nothing runs, and cell {handle['id']} says so"
+            assert handle.get("execution_state") != "running", f"nothing runs, and cell {handle['id']} says so"
         cells = {str(cell["id"]): cell for cell in room["cells"]}
         for cell_id, run in self.owners.items():
             cell = cells.get(cell_id)

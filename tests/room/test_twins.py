@@ -6,7 +6,7 @@ import pytest
 from jupyter_ydoc import YNotebook
 
 from collab_agent.notebook.batches import DropDoubled, batches
-from collab_agent.notebook.steps import MoveCell, RetypeCell
+from collab_agent.notebook.steps import BeginRun, EndRun, MoveCell, RetypeCell
 from collab_agent.room.replica import Replica
 from collab_agent.room.twins import LOOKS, Twins
 from collab_agent.testing import notebook_of
@@ -94,6 +94,27 @@ def test_a_copy_goes_though_the_server_has_saved_and_given_it_an_id_of_its_own()
     two.write(twins.drop(two, {}, 2.0))
     assert [each.source for each in two.view.cells] == ["x", "y", "z"]
     assert two.view.cells[0].id == cell
+
+
+def test_a_copy_that_the_server_has_named_anew_does_not_run_for_ever() -> None:
+    one, two = replicas("x", "y", "z", count=2)
+    cell = one.view.cells[0].id
+    begun = one.write([BeginRun(cell)]).update
+    assert begun is not None
+    two.apply(begun)
+    theirs = [update for batch in batches([RetypeCell(cell, "raw")]) if (update := two.write(batch).update)]
+    move(one, cell, 2)
+    for update in theirs:
+        one.apply(update)
+    server = YNotebook()
+    server.ydoc.apply_update(one.update_since(EMPTY))
+    with pytest.warns(UserWarning, match="Non-unique cell ID"):
+        server.get()
+    one.apply(server.ydoc.get_update(one.state_vector()))
+    assert len({each.id for each in one.view.cells}) == 4
+
+    one.write([EndRun(cell, 1)])
+    assert [each.running for each in one.view.cells] == [False] * 4
 
 
 def test_what_pages_have_left_twice_is_told_when_nobody_has_mended_it() -> None:
