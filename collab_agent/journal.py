@@ -100,6 +100,8 @@ class Journal:
         self.losses = Losses(room, people, seen, self._clients)
         self.disk = Disk(room, host, people)
         self.disk.on_overwritten, self.disk.on_read = self._overwrite, self._read
+        self.on_overwritten: Callable[[], None] = lambda: None
+        """Called when another program's write is in the room, and what of ours it had taken out is back."""
 
     # Our own calls.
 
@@ -191,6 +193,7 @@ class Journal:
         again = max((each.again for each in self._pending), default=0) + 1
         taken = self._taken()
         self._recover(last, self.disk.held or {}, taken if again <= MOST_AGAIN else [], again)
+        self.on_overwritten()
 
     def _recover(
         self, last: Replica, held: Held | None, records: Sequence[CallRecord], again: int

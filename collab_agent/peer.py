@@ -82,6 +82,7 @@ class NotebookPeer:
             self._room, host, self.people, self.seen, self._may_write, lambda: self._saver.changed(own=True)
         )
         self._saver.on_saving, self._saver.on_asked = self.journal.saving, self.journal.disk.look
+        self.journal.on_overwritten = self._saver.overwritten
         self._appearance = Appearance(self._room, self._nameplate, self.limits)
         self._editor = Editor(
             self._room,

@@ -63,6 +63,11 @@ class Saver:
         if self._moments is not None and self._moments[-1] is not self._room.replica.view:
             self._moments = [*self._moments[-MOST_MOMENTS:], self._room.replica.view]
 
+    def overwritten(self) -> None:
+        """The server has made the room what another program wrote: that file is none that was to be saved."""
+        if self._moments is not None:
+            self._moments = [self._room.replica.view]
+
     async def save(self) -> None:
         """Have the file written, and read it back until it holds what the room holds; ``SaveFailed`` otherwise."""
         first = self._room.replica.view

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -73,6 +74,46 @@ async def test_a_file_without_the_last_line_of_an_output_is_not_said_to_hold_it(
                     heard = anyio.Event()
             await peer.save()
             assert host.times == -1
+
+
+class Overwritten(RoomHost):
+    """A disk on which another program writes, while the notebook is saved, what it held at first."""
+
+    def __init__(self, room: InProcessRoom) -> None:
+        super().__init__(room)
+        self._others: dict[str, Any] | None = room.document()
+        self.read: list[list[str]] = []
+        self.noticed = anyio.Event()
+
+    async def read_back(self) -> dict[str, Any]:
+        found, self._others = self._others, None
+        if found is None:
+            found = await super().read_back()
+        else:
+            self._room.notebook.set(found)
+            self._room.notebook.dirty = False
+            await self.noticed.wait()
+        self.read.append([cell["source"] for cell in found["cells"]])
+        return found
+
+
+async def test_what_another_program_wrote_meanwhile_is_not_taken_for_what_was_to_be_saved() -> None:
+    async with InProcessRoom(["a = 1"]) as room:
+        host = Overwritten(room)
+        async with NotebookPeer.joined(host, "notebook.ipynb", Identity.named("Goose")) as peer:
+            await peer.edit([{"op": "insert", "source": "mine"}])
+            peer.journal.disk.on_overwritten = _and_then(peer.journal.disk.on_overwritten, host.noticed.set)
+            await peer.save()
+            assert host.read[0] == ["a = 1"]
+            assert host.read[-1] == ["a = 1", "mine"]
+
+
+def _and_then(first: Callable[[int], None], then: Callable[[], None]) -> Callable[[int], None]:
+    def both(moment: int) -> None:
+        first(moment)
+        then()
+
+    return both
 
 
 class Gone(RoomHost):
