@@ -295,6 +295,11 @@ class Planner:
         index = order.index(cell_id) + 1
         if index >= len(order):
             raise InvalidEdit(f"{edit.where}: there is no cell below {self._short(cell_id)}. Nothing was written.")
+        if order.count(order[index]) > 1:
+            raise InvalidEdit(
+                f"{edit.where}: the cell below {self._short(cell_id)} has the same id as another one. "
+                "Nothing was written."
+            )
         below = self._draft(order[index], edit)
         self._refuse_if_in_use(edit, cell_id)
         self._refuse_if_in_use(edit, below.cell.id)

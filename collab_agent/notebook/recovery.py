@@ -108,7 +108,7 @@ def misplaced(last: Desk, now: Desk, held: Held) -> CallRecord:
     """
     cells: dict[str, CellChange] = {}
     for was in last.view.cells:
-        saved = held.get(was.id)
+        saved = held.get(was.id) if was.id else None
         if saved is not None and now.cell(was.id) is None and (saved.source.strip() or was.execution_count is not None):
             cells[was.id] = CellChange(State(saved.type, saved.source, last.nbformat(was.id)), None)
     return CallRecord(0, (), cells, tuple(cell.id for cell in last.view.cells))
@@ -190,7 +190,7 @@ class _Ours:
         self._cells: dict[str, CellChange] = {}
         self._moved: tuple[str, ...] = ()
         self.doubtful: dict[str, None] = {}
-        self.doubled = doubled(now)
+        self.doubled = doubled(now) | {""}  # what has no id, cell or not, cannot be told from what was there before
 
     def look(self) -> None:
         """Look at every cell that our calls have touched, then at the order."""

@@ -22,7 +22,7 @@ from .codec import whole
 def read_cell(handle: Map[Any] | None) -> CellView:
     """A view of whatever stands in the cells array: a peer may have put anything there."""
     if handle is None:
-        return CellView("", "raw", "")
+        return CellView("", "raw", "", editable=False)
     fields = {key: handle.get(key) for key in ("id", "cell_type", "source", "execution_count", "execution_state")}
     count, kind = fields["execution_count"], fields["cell_type"]
     return CellView(

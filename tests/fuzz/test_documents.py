@@ -293,6 +293,7 @@ STRANGE = [as_it_is(None), as_it_is(5.0), as_it_is("cell"), a_text("text"), an_a
 @example(STRANGE, TWINS, [], [(MODIFY, {"edits": [{"op": "move", "cell": "good", "after": "last"}]})] * 3)
 @example(NO_TEXT, [], [], [(MODIFY, {"edits": [{"op": "write", "cell": "b", "source": "c"}]})] * 2)
 @example(NO_TEXT, [], [], [(MODIFY, {"edits": [{"op": "merge", "cell": "b"}]})] * 2)
+@example([*TWINS, *NO_TEXT], [], [], [(MODIFY, {"edits": [{"op": "merge", "cell": "good"}]})] * 2)
 @fuzz(80)
 def test_every_call_ends_well_and_nothing_is_written_wrong(
     caplog: pytest.LogCaptureFixture, before: Any, during: Any, roots: Any, calls: Any
