@@ -6,6 +6,8 @@ Rules, beside those of ``unravel.py`` for texts:
 * A cell that the call inserted is taken away; if others have changed it since, or work in it, only with ``force``.
 * A cell that the call deleted comes back as it was, behind the nearest cell that it stood behind and that is still
   there; if somebody has brought it back already, it is not doubled.
+* A text that the call had carried into a cell of its own (a split) does not come back where others have deleted that
+  cell, or joined it to another: there it may stand already.
 * A cell that others have deleted cannot be changed back: the call is refused until it is there again; ``force`` leaves
   it out.
 * A cell that somebody works in is not rebuilt (moved, retyped, deleted), unless forced.
@@ -21,14 +23,14 @@ from typing import Any
 from ..errors import CellInUse, CellNotFound, EditConflict
 from . import steps as st
 from .conflict import refuse_unless_editable
-from .difftext import diff
+from .difftext import diff as diff_lines
 from .draft import Done, Plan
 from .edit_ops import Edit
 from .moves import moving
 from .plain import inline
 from .seen import Seen
 from .sheet import Desk, Sheet, State
-from .splice import apply
+from .splice import apply, diff
 from .undo import CallRecord, CellChange, Recorder, Turn, UndoLog, told
 from .unravel import unravel
 
@@ -125,9 +127,10 @@ class Undoing:
         )
 
     def _text_back(self, cell: str, before: str, after: str) -> None:
-        now = self._source(cell)
+        now, name = self._source(cell), self._short(cell)
+        if now != before:
+            before = self._without_carried(name, before, after)
         found = unravel(after, before, now)
-        name = self._short(cell)
         if found.kept:
             self._note(f"{name}: kept what others have written into that text since: {_quoted(found.kept)}")
         if found.lost:
@@ -142,6 +145,21 @@ class Undoing:
                 refuse_unless_editable(self._edit.where, here, name)
                 self._before.setdefault(cell, now)
             self._do(st.SpliceSource(cell, found.splices), Done("text", cell))
+
+    def _without_carried(self, name: str, before: str, after: str) -> str:
+        """``before`` without what the call had carried into a cell of its own that is no longer there."""
+        made = [
+            change.after.source.strip("\n")
+            for other, change in self._call.cells.items()
+            if change.before is None and change.after is not None and self._sheet.cell(other) is None
+        ]
+        hunks = diff(after, before)
+        carried = [hunk for hunk in hunks if hunk.insert.strip() and hunk.insert.strip("\n") in made]
+        if not carried:
+            return before
+        gone = _quoted([hunk.insert for hunk in carried])
+        self._note(f"{name}: the cell that {gone} went to is no longer there; that text is not put back here")
+        return apply(after, [hunk for hunk in hunks if hunk not in carried])
 
     def _type_back(self, cell: str, before: State, after: State) -> None:
         now = self._sheet.kept(cell)
@@ -223,7 +241,7 @@ class Undoing:
             raise EditConflict(
                 f"{self._edit.where} of {self._name} would delete {self._short(cell)}, with what others have changed "
                 "in it since. Nothing was written.\n"
-                f"What was changed since:\n{diff(after.source, now.source, limit=1_500)}",
+                f"What was changed since:\n{diff_lines(after.source, now.source, limit=1_500)}",
                 f"Ask the human whether that may go, too; if so, repeat the {self._edit.op} with force=true.",
             )
         self._refuse_if_in_use(cell, "delete")

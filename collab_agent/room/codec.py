@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ..errors import RemoteProtocolError
 
 _MAX_VAR_UINT_BYTES = 10
+_NEIGHBOURS, _KEY, _NAMED = 0xC0, 0x20, 1
+"""Of a struct: that it names its neighbours instead of its parent, that it has a key; and a parent with a name."""
 
 
 class Reader:
@@ -25,6 +27,13 @@ class Reader:
     @property
     def at_end(self) -> bool:
         return self._at >= len(self._data)
+
+    def byte(self) -> int:
+        """One byte."""
+        if self.at_end:
+            raise RemoteProtocolError("A frame ends where a byte should come.")
+        self._at += 1
+        return self._data[self._at - 1]
 
     def var_uint(self) -> int:
         """An unsigned integer of at most 64 bits."""
@@ -74,6 +83,40 @@ def state_vector(encoded: bytes) -> Mapping[int, int]:
     """A state vector as ``{client id: next clock}``; clocks count UTF-16 units and other items."""
     reader = Reader(encoded)
     return {reader.var_uint(): reader.var_uint() for _ in range(reader.var_uint())}
+
+
+def encoded_vector(clocks: Mapping[int, int]) -> bytes:
+    """``{client id: next clock}`` as a state vector."""
+    return var_uint(len(clocks)) + b"".join(var_uint(client) + var_uint(clock) for client, clock in clocks.items())
+
+
+def deletions(update: bytes) -> Mapping[int, Sequence[range]]:
+    """The clocks of what is deleted, by client id, as an update says that holds nothing but that."""
+    reader = Reader(update)
+    if reader.var_uint():
+        raise RemoteProtocolError("An update holds more than deletions.")
+    found: dict[int, list[range]] = {}
+    for _ in range(reader.var_uint()):
+        client = reader.var_uint()
+        starts = ((reader.var_uint(), reader.var_uint()) for _ in range(reader.var_uint()))
+        found[client] = [range(start, start + length) for start, length in starts]
+    return found
+
+
+def first_put(update: bytes) -> tuple[str, str] | None:
+    """The shared type of the document, and the key in it, that the first struct of an update puts; None: no such.
+
+    Only where nothing had that key before: else the struct names what stood there instead.
+    """
+    reader = Reader(update)
+    if not reader.var_uint() or not reader.var_uint():
+        return None
+    for _client_and_clock in range(2):
+        reader.var_uint()
+    info = reader.byte()
+    if info & _NEIGHBOURS or not info & _KEY or reader.var_uint() != _NAMED:
+        return None
+    return reader.var_string(), reader.var_string()
 
 
 def whole(value: object) -> int | None:

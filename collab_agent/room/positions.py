@@ -9,14 +9,14 @@ units; so only what can be vouched for is taken from it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pycrdt import Assoc, StickyIndex, Text
 
 from ..notebook.splice import byte_offset, utf16_length
-from .codec import state_vector
+from .codec import deletions, state_vector
 
 ItemId = tuple[int, int]
 """Client id and clock (UTF-16 units)."""
@@ -161,16 +161,25 @@ def holder(texts: Iterable[tuple[str, Text]], item: ItemId) -> str | None:
 def _to_block_start(text: Text, client: int, clock: int, summed: int) -> int:
     """How many UTF-16 units an item is behind the start of its block.
 
-    An earlier clock may be of what is gone with another cell, where pycrdt panics; so it is asked for only where the
-    text's own index leads to it.
+    An earlier clock may be of what is gone with another cell, where pycrdt panics, on stderr; so it is asked for only
+    where the text's own index leads to it, and only if it is not deleted: behind non-ASCII text that index errs.
     """
-    back = 0
+    back, gone = 0, None
     while back < min(clock, summed):
         item, at = (client, clock - back - 1), summed - back - 1
-        if _item_at(text, at) != item or _summed(text, *item, BEFORE_RIGHT) != at:
+        if _item_at(text, at) != item:
+            break
+        gone = _deleted_by(text, client) if gone is None else gone
+        if any(item[1] in clocks for clocks in gone) or _summed(text, *item, BEFORE_RIGHT) != at:
             break
         back += 1
     return back
+
+
+def _deleted_by(text: Text, client: int) -> Sequence[range]:
+    """The clocks of a client's characters, and of what else it made, that are deleted."""
+    assert text.doc is not None
+    return deletions(text.doc.get_update(text.doc.get_state())).get(client, ())
 
 
 def _item_at(text: Text, offset: int) -> ItemId | None:

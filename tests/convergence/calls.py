@@ -156,8 +156,6 @@ async def structure(at: Session) -> None:
         taken = marks_in(cell.source) if op == "delete" else set()
         seat.touched |= taken
         seat.rebuilt |= set(concerned)
-        if op in ("split", "merge"):
-            seat.regrouped |= marks_in(cell.source + below.source)
         if op != "clear":
             at.rebuild(concerned, seat)
         if op == "merge" and len(at.rebuilders[cell.id]) > 1:  # into a cell that somebody is just deleting
@@ -191,8 +189,6 @@ async def back(at: Session) -> None:
     async def call() -> None:
         touched = set(seat.touched)
         at.rebuild(sorted(seat.rebuilt), seat)
-        # Known: whoever undoes a split that another agent has merged again meanwhile puts the text back once more.
-        at.ledger.murky |= seat.regrouped
         at.disown(*at.owners)
         at.ledger.excuse(touched)
         before = _shape(at)

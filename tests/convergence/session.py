@@ -100,8 +100,6 @@ class Seat:
     """Calls of this agent that are not answered yet."""
     touched: set[str] = field(default_factory=set)
     """Marks that calls of this agent have written or taken away: what an undo or a redo may change."""
-    regrouped: set[str] = field(default_factory=set)
-    """Marks that a split or a merge of this agent has brought into another cell."""
     rebuilt: set[str] = field(default_factory=set)
     """Cells that calls of this agent have made, moved, deleted, split and the like."""
 
@@ -154,7 +152,7 @@ class Session:
     async def join(self, seat: Seat) -> None:
         """Somebody comes."""
         seat.leaving, seat.left = anyio.Event(), anyio.Event()
-        seat.touched, seat.regrouped, seat.rebuilt = set(), set(), set()
+        seat.touched, seat.rebuilt = set(), set()
         await self.tasks.start(self._sit, seat)
 
     async def _sit(self, seat: Seat, *, task_status: TaskStatus[None]) -> None:

@@ -404,6 +404,26 @@ def test_undoing_a_split_takes_the_new_cell_away_and_asks_where_a_human_wrote_in
     at.refuses(EditConflict)
 
 
+def test_a_split_that_somebody_has_joined_again_and_changed_is_not_undone_into_a_double() -> None:
+    at = desk("one\ntwo\nthree")
+    new = at.edit({"op": "split", "cell": "aaaa", "line": 2}).done[0].made
+    assert new is not None
+    at.write(DeleteCell(new))
+    at.human("aaaa", "one\ntwo!\nthree")
+    told = at.undo().told
+    assert at.sources == ["one\ntwo!\nthree"]
+    assert any("is no longer there; that text is not put back here" in line for line in told)
+
+
+def test_what_a_call_took_out_comes_back_though_a_cell_that_it_made_is_gone() -> None:
+    at = desk("x\ny = 2")
+    new = at.edit({"op": "write", "cell": "aaaa", "source": "x"}, {"op": "insert", "source": "y"}).done[1].cell
+    at.write(DeleteCell(new))
+    at.human("aaaa", "x!")
+    at.undo()
+    assert at.sources == ["x!\ny = 2"]
+
+
 # deletions
 
 

@@ -285,6 +285,20 @@ def test_looking_for_a_place_asks_for_nothing_that_is_gone_or_has_not_come(capfd
     assert capfd.readouterr().err == ""
 
 
+def test_a_clock_that_only_an_index_in_bytes_leads_to_is_not_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    # Between the two blocks of this text its writer made as much elsewhere as the first has bytes beyond its units.
+    replica = Replica()
+    replica.write([InsertCell(MINE, 0, "code", ""), InsertCell(OTHER, 1, "code", "")])
+    replica.write([SpliceSource(MINE, diff("", "ééé"))])
+    replica.write([SpliceSource(OTHER, diff("", "xy"))])
+    replica.write([DeleteCell(OTHER)])
+    item = replica.write([SpliceSource(MINE, diff("ééé", "éééé"))]).inserted[0].anchor.item
+    assert item is not None
+    text = replica.source_of(MINE)
+    assert character_of(text, {"item": {"client": item[0], "clock": item[1]}, "assoc": 0}) == 3
+    assert capfd.readouterr().err == ""
+
+
 ascii_rounds = st.lists(
     st.lists(st.sampled_from(["a", "bc", " ", "\n", "x = 1\n"]), max_size=20).map("".join), max_size=4
 )
