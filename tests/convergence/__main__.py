@@ -17,6 +17,9 @@ from .machine import run
 SESSION = 1_000
 """Operations in one room: a document that grows for longer costs more for each, and tells no more."""
 
+TOLD = 50
+"""After so many sessions it says how far it is."""
+
 
 def one(seed: int) -> tuple[Counter[str], str]:
     """One session: what was done, and what failed."""
@@ -28,7 +31,7 @@ def one(seed: int) -> tuple[Counter[str], str]:
 
 def main(first: int, operations: int, processes: int = 1) -> int:
     """So many operations, in as many sessions as that takes; 1 if any failed."""
-    began, done, failed = time.monotonic(), Counter[str](), list[str]()
+    began, done, failed, number = time.monotonic(), Counter[str](), list[str](), 0
     seeds = range(first, first + -(-operations // SESSION))
     with ProcessPoolExecutor(processes) as pool:
         for what, failure in pool.map(one, seeds):
@@ -36,6 +39,8 @@ def main(first: int, operations: int, processes: int = 1) -> int:
             if failure:
                 failed.append(failure)
                 print(failure, flush=True)
+            if (number := number + 1) % TOLD == 0:
+                print(f"{done.total():>9}  operations so far, {time.monotonic() - began:.0f} s", flush=True)
     for what, times in sorted(done.items()):
         print(f"{times:>9}  {what}")
     seconds = time.monotonic() - began
