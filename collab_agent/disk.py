@@ -67,7 +67,7 @@ class Disk:
         """Who has it open as text; whether that was told."""
         self._took = 0.0
         self.held: Held | None = None
-        """What it held when it was last read; None: it was not read yet."""
+        """What it held when it was last read; None: nobody knows yet."""
         self.on_read: Callable[[Held], None] = lambda _held: None
         self.on_overwritten: Callable[[int], None] = lambda _moment: None
 
@@ -77,7 +77,9 @@ class Disk:
 
     def joined(self) -> None:
         """The room is joined, perhaps anew."""
-        self._suspect = None
+        self._suspect, replica = None, self._room.replica
+        if self.held is None and not replica.dirty:
+            self.held = {cell.id: cell for cell in replica.view.cells}  # until it is read: it may be another by then
         self.look()
 
     def opened_as_text(self, who: str) -> None:
