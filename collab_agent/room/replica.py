@@ -317,10 +317,9 @@ class Replica:
                 for op in ops:
                     write_output(outputs, op)
             case st.EndRun(cell, count):
-                handle = self._map(cell)
-                handle["execution_count"] = None if count is None else float(count)
-                for copy in [handle, *self._cells.running(cell)]:
-                    copy["execution_state"] = "idle"
+                self._map(cell)["execution_count"] = None if count is None else float(count)
+                for handle in [self._map(cell), *self._cells.running(cell)]:
+                    handle["execution_state"] = "idle"
             case _:
                 raise LocalProtocolError(f"Not a step: {step!r}")
 
