@@ -21,13 +21,14 @@ import anyio
 from .disk import Disk
 from .errors import LocalProtocolError
 from .host import Host
-from .losses import DISK, RESTART, Losses, clocks
+from .losses import ANEW, DISK, RESTART, Clocks, Losses, clocks
 from .notebook.recovery import Held, come_back, misplaced, missing_by_content, recover
 from .notebook.seen import Seen
 from .notebook.steps import Step
 from .notebook.undo import CallRecord, record_of
 from .notebook.unsaved import Spans
 from .people import People
+from .room.codec import encoded_vector, first_put
 from .room.positions import written_since
 from .room.provider import RoomProvider
 from .room.replica import RemoteChange, Replica
@@ -174,12 +175,16 @@ class Journal:
         if last is not None:
             self._clients.add(last.client_id)
         # A room that is loaded piece by piece begins without cells: it says nothing about what is lost.
-        if last is None or process == self._process or (last.view.cells and not now.view.cells):
+        if last is None or (last.view.cells and not now.view.cells):
             return
-        self._put_back = None
-        record = self._recover(last, None, self._taken(), 0)
-        if record is not None and self._room_lacks(last):
-            self._put_back = record
+        if process != self._process or _opened_anew(last, now):
+            self._put_back = None
+            why = RESTART if process != self._process else ANEW
+            record = self._recover(last, None, self._taken(), 0, why)
+            if record is not None and self._room_lacks(last):
+                self._put_back = record
+        elif _overwritten_since(last, now):
+            self._recover(last, self.disk.held or {}, self._taken(), 0, DISK)
 
     def _overwrite(self, moment: int) -> None:
         """The server has made the room what another program has written; ``moment``: the one before that."""
@@ -192,14 +197,14 @@ class Journal:
         self._overwritten = last
         again = max((each.again for each in self._pending), default=0) + 1
         taken = self._taken()
-        self._recover(last, self.disk.held or {}, taken if again <= MOST_AGAIN else [], again)
+        self._recover(last, self.disk.held or {}, taken if again <= MOST_AGAIN else [], again, DISK)
         self.on_overwritten()
 
     def _recover(
-        self, last: Replica, held: Held | None, records: Sequence[CallRecord], again: int
+        self, last: Replica, held: Held | None, records: Sequence[CallRecord], again: int, why: str
     ) -> CallRecord | None:
-        """Put back what is plainly lost of ours, and have the rest told; ``held`` None: the server has restarted."""
-        now, why = self._room.replica, RESTART if held is None else DISK
+        """Put back what is plainly lost of ours, and have the rest told; ``held`` None: all but the file was lost."""
+        now = self._room.replica
         if min(last.format_minor, now.format_minor) < 5:
             if missing := missing_by_content(last, now, held):
                 self.losses.add_texts(missing, {cell for record in records for cell in record.cells}, why)
@@ -229,6 +234,30 @@ class Journal:
     def _write(self, steps: Sequence[Step]) -> None:
         self._room.write_soon(steps)
         self._wrote()
+
+
+def _opened_anew(last: Replica, now: Replica) -> bool:
+    """Whether the server has made a new room from store and file, as it does when it has dropped the old one."""
+    here = clocks(now)
+    return any(_is_server(client, now, here) for client in here.keys() - clocks(last).keys())
+
+
+def _overwritten_since(last: Replica, now: Replica) -> bool:
+    """Whether the server has put another program's write into the room, and has not saved or moved the file since.
+
+    That takes the file's hash out, which a save puts there.
+    """
+    if now.hash is not None or now.path != last.path:
+        return False
+    before, here = clocks(last), clocks(now)
+    wrote = [client for client, clock in before.items() if here.get(client, 0) > clock]
+    return last.hash is not None or any(_is_server(client, now, here) for client in wrote)
+
+
+def _is_server(client: int, now: Replica, here: Clocks) -> bool:
+    """Whether a client is the server's own, of one room: it begins with where the file is (``DocumentRoom``, read)."""
+    others = encoded_vector({each: clock for each, clock in here.items() if each != client})
+    return first_put(now.update_since(others)) == ("state", "path")
 
 
 def _written_since(last: Replica, now: Replica) -> Mapping[str, Spans]:

@@ -33,6 +33,8 @@ from .room.provider import RoomProvider
 from .room.replica import Replica
 
 RESTART = "the server restarted"
+ANEW = "the server opened the notebook anew"
+"""It does so where nobody was in the room for a minute."""
 DISK = "another program wrote the file"
 MOST_LOSSES = 10
 _MOST_NAMED = 4

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from jupyter_ydoc import YNotebook
 
 from collab_agent.config import Identity
 from collab_agent.errors import CollabAgentError, InvalidEdit
@@ -96,6 +97,63 @@ async def test_what_is_different_after_a_mere_cut_is_others_doing(pairing: Pairi
     assert [cell.source for cell in pairing.peer.view.cells] == ["a = 1\n", "b = 2\n"]
     assert pairing.peer.journal.losses.tell() == ""
     assert [change.edited for change in pairing.peer.take_changes()] == [True]
+
+
+async def test_a_room_that_was_made_anew_while_nobody_was_in_it_is_no_mere_cut(pairing: Pairing) -> None:
+    file = pairing.room.document()
+    await pairing.peer.edit([EDIT])
+    await pairing.ada.type(1, "c = 3\n")
+    await pairing.peer_has("a = agent\n", "b = 2\nc = 3\n")
+    anew = YNotebook()  # the server's, which begins with where the file is
+    anew.path = pairing.room.notebook.path or ""
+    pairing.room.notebook.ydoc.apply_update(anew.ydoc.get_update())
+    await pairing.back_to(file, "first")
+    await pairing.both_have("a = agent\n", "b = 2\n")
+    told = pairing.peer.journal.losses.tell()
+    assert told.startswith("the server opened the notebook anew: your edit of ")
+    assert "lost: what Ada had written in " in told
+
+
+async def test_what_another_program_wrote_while_the_agent_was_away_is_told_as_such(pairing: Pairing) -> None:
+    await pairing.peer.save()
+    pairing.room.notebook.hash = "of what was saved"
+    await pairing.peer_has("a = 1\n", "b = 2\n")
+    file = pairing.room.document()
+    await pairing.peer.edit([EDIT])
+    await pairing.ada.type(1, "c = 3\n")
+    await pairing.peer_has("a = agent\n", "b = 2\nc = 3\n")
+    await pairing.back_to(file, "first")  # which takes the hash out
+    await pairing.both_have("a = agent\n", "b = 2\n")
+    told = pairing.peer.journal.losses.tell()
+    assert told.startswith("another program wrote the file: your edit of ")
+    assert "lost: what Ada had written in " in told
+
+
+class Unread(RoomHost):
+    """A file that takes long to read."""
+
+    async def on_disk(self) -> tuple[dict[str, Any], str]:
+        """Not yet."""
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("saved", [True, False])
+async def test_what_another_program_takes_out_before_the_file_was_read_was_on_disk_if_all_was(saved: bool) -> None:
+    async with InProcessRoom(["a = 1\n", "b = 2\n"]) as room, Human.join(room.connect, "Ada") as ada:
+        host = Unread(room)
+        room.notebook.dirty, room.notebook.hash = not saved, "of what was saved"
+        peer = NotebookPeer(host, "notebook.ipynb", Identity.named("Goose"))
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(peer.run)
+            pairing = Pairing(room, host, peer, ada)
+            await pairing.peer_has("a = 1\n", "b = 2\n")
+            file = room.document()
+            del file["cells"][1]
+            room.notebook.set(file)
+            await pairing.peer_has("a = 1\n")
+            assert ("lost: the cell" in peer.journal.losses.tell()) is not saved
+            tasks.cancel_scope.cancel()
 
 
 async def test_what_was_saved_is_not_put_back(pairing: Pairing) -> None:

@@ -12,7 +12,7 @@ from pycrdt import create_sync_message, create_update_message, handle_sync_messa
 from collab_agent.errors import LocalProtocolError, RemoteProtocolError
 from collab_agent.notebook.splice import Splice
 from collab_agent.notebook.steps import SpliceSource
-from collab_agent.room.codec import Reader, state_vector, update_key, var_uint, whole
+from collab_agent.room.codec import Reader, encoded_vector, first_put, state_vector, update_key, var_uint, whole
 from collab_agent.room.presence import LAST_CLOCK, RENEW_S, decode, encode
 from collab_agent.room.protocol import (
     Acknowledged,
@@ -296,3 +296,15 @@ def test_numbers_come_back(number: int) -> None:
 )
 def test_whole_numbers_of_json(value: object, wanted: int | None) -> None:
     assert whole(value) == wanted
+
+
+def test_an_update_that_begins_with_a_key_that_was_new_says_which() -> None:
+    notebook = YNotebook()
+    assert first_put(notebook.ydoc.get_update()) is None
+    notebook.path = "a.ipynb"
+    assert first_put(notebook.ydoc.get_update()) == ("state", "path")
+    after = encoded_vector(state_vector(notebook.ydoc.get_state()))
+    assert after == notebook.ydoc.get_state()
+    notebook.path = "b.ipynb"
+    assert first_put(notebook.ydoc.get_update()) == ("state", "path"), "what was there first is remembered"
+    assert first_put(notebook.ydoc.get_update(after)) is None, "it names what stood there"
