@@ -54,12 +54,14 @@ class _Loss:
     """What one restart, or one write of another program, has come to.  ``why``: which of both.
 
     ``writers``: cell -> the clients that wrote what is lost of it.  ``doubtful``: the texts that such cells had.
+    ``late``: cells of which a page may have brought a part back since.
     """
 
     found: Recovery
     doubtful: Mapping[str, str]
     writers: Mapping[str, frozenset[int]]
     clocks: Clocks
+    late: frozenset[str]
     why: str
 
     @property
@@ -85,7 +87,10 @@ class Losses:
         """This has been lost; ``last``: the notebook before."""
         by = {cell: _writers(last, cell, found.lost) for cell in found.lost.cells}
         had = {cell: was.source for cell in found.doubtful if (was := last.cell(cell)) is not None}
-        loss = _Loss(found, had, by, clocks(last), why)
+        then = clocks(last)
+        behind = self._behind(then)
+        late = frozenset(cell for cell, clients in by.items() if clients & behind)
+        loss = _Loss(found, had, by, then, late, why)
         self._kept = [*self._kept, loss][-MOST_LOSSES:]
         self._untold = [*self._untold, loss][-MOST_LOSSES:]
         self._unshown = [*self._unshown, loss][-MOST_LOSSES:]
@@ -196,13 +201,17 @@ class Losses:
     # What is still lost.
 
     def _left(self, loss: _Loss) -> CallRecord:
-        return still_lost(loss.lost, self._room.replica)
+        return still_lost(loss.lost, self._room.replica, loss.late)
 
     def _late(self, loss: _Loss, cells: Iterable[str]) -> list[str]:
         """Those cells that a page may bring back: of whose writers the room does not know all that they had written."""
-        here = clocks(self._room.replica)
-        behind = {client for client, clock in loss.clocks.items() if here.get(client, 0) < clock}
+        behind = self._behind(loss.clocks)
         return [cell for cell in cells if loss.writers[cell] & behind]
+
+    def _behind(self, before: Clocks) -> set[int]:
+        """The clients of whose writing the room has less than it had."""
+        here = clocks(self._room.replica)
+        return {client for client, clock in before.items() if here.get(client, 0) < clock}
 
     # Bringing back.
 

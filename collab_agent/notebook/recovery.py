@@ -23,7 +23,7 @@ Rules:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import CollabAgentError
@@ -37,7 +37,7 @@ from .splice import Splice, Touching, apply, diff, inverse, normalise, rebase
 from .undo import CallRecord, CellChange
 from .undoing import Undoing
 from .unravel import unravel
-from .unsaved import Spans, with_lost, with_unsaved
+from .unsaved import Spans, with_lost, with_unsaved, without_come_back
 
 _TELLING = 4
 """A text of so many characters that comes up elsewhere was carried there, not typed again."""
@@ -114,10 +114,10 @@ def misplaced(last: Desk, now: Desk, held: Held) -> CallRecord:
     return CallRecord(0, (), cells, tuple(cell.id for cell in last.view.cells))
 
 
-def still_lost(lost: CallRecord, now: Desk) -> CallRecord:
-    """What has not come back meanwhile; a page that joins again brings along what its human typed while it was away."""
-    cells = {cell: left for cell, change in lost.cells.items() if (left := _still(cell, change, now)) is not None}
-    return replace(lost, cells=cells)
+def still_lost(lost: CallRecord, now: Desk, late: Collection[str] = ()) -> CallRecord:
+    """What has not come back meanwhile, with a page that joins again; ``late``: cells of which a part may have."""
+    left = {cell: _still(cell, change, now, cell in late) for cell, change in lost.cells.items()}
+    return replace(lost, cells={cell: change for cell, change in left.items() if change is not None})
 
 
 def come_back(put_back: CallRecord, before: Mapping[str, CellView | None], now: Desk) -> list[st.Step]:
@@ -153,7 +153,7 @@ def fragments(change: CellChange) -> list[str]:
     return [splice.insert for splice in diff(after.source, before.source) if splice.insert.strip()]
 
 
-def _still(cell: str, change: CellChange, now: Desk) -> CellChange | None:
+def _still(cell: str, change: CellChange, now: Desk, late: bool) -> CellChange | None:
     here, before, after = now.cell(cell), change.before, change.after
     assert before is not None
     if here is None:
@@ -167,6 +167,8 @@ def _still(cell: str, change: CellChange, now: Desk) -> CellChange | None:
         for splice in diff(after.source, before.source)
         if not splice.insert.strip() or here.source.count(splice.insert) < before.source.count(splice.insert)
     ]
+    if late:
+        hunks = without_come_back(hunks, diff(after.source, here.source))
     if here.source == before.source or not any(splice.insert.strip() for splice in hunks):
         return None
     return CellChange(replace(before, source=apply(after.source, hunks)), after)

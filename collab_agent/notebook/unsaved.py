@@ -46,6 +46,21 @@ def with_lost(room: str, now: str, since: Spans) -> str:
     return apply(now, normalise(back, now))
 
 
+def without_come_back(lost: Sequence[Splice], came: Splices) -> list[Splice]:
+    """What is lost, without what has ``came`` by itself since; both are of the same text.
+
+    A page brings along what the server had not stored, the end of what its human had typed, with what was typed since.
+    """
+    left = []
+    for hunk in lost:
+        text = hunk.insert
+        for other in came:
+            ends = (k for k in range(len(other.insert), 0, -1) if text.endswith(other.insert[:k]))
+            text = text[: len(text) - next(ends, 0)]
+        left.append(Splice(hunk.start, hunk.stop, text))
+    return left
+
+
 def inserted(splices: Splices) -> Spans:
     """Where in the text behind these splices stands what they have put in."""
     spans, shift = [], 0

@@ -192,6 +192,18 @@ def test_what_has_come_back_is_no_longer_lost() -> None:
     assert set(still_lost(lost, agent.now).cells) == {"hers"}
 
 
+@pytest.mark.parametrize("came", ["DEF since", "DEF", "since"])
+def test_of_what_has_come_back_in_part_only_the_rest_is_still_lost(came: str) -> None:
+    """A server has stored an update a little after it has sent it on; a page brings along what it had not stored."""
+    agent = Agent("a\n")
+    human(agent.last, "cella", "a\nABC DEF")
+    lost = agent.recover().lost
+    human(agent.now, "cella", f"{came}a\n")
+    left = still_lost(lost, agent.now, {"cella"})
+    write(agent.now, Undoing(agent.now, agent.seen).bring_back(Edit("restore", "edits[0]"), left).steps)
+    assert [sources(agent.now)[0].count(text) for text in ("ABC", "DEF", came)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("since", ["", "# human\n"])
 def test_our_first_writing_that_a_page_brings_along_stands_there_once(since: str) -> None:
     agent = Agent("a = 1\n")
