@@ -8,6 +8,7 @@ edit (``splice.rebase``), an undo need not refuse where the two touch, for it kn
 * what others have put in since stays, whole and in order, also inside and right beside what goes;
 * what the call had taken out comes back, unless others have rewritten, or taken out, the very text around that place:
   then there is nowhere to put it, and it is ``lost``;
+* lines that others have brought back themselves, among whatever else, do not come back once more;
 * a line of which something stays keeps its end: two lines never become one because of what lay between them.
 
 ``theirs`` goes down to single characters: in ``x = 12``, made of ``x = 1``, the ``2`` is what was typed.
@@ -28,6 +29,8 @@ _SAME = 0.9
 """The part of some lines that must still be there to call them the same lines, with something typed into them."""
 _ALIKE = 2 / 3
 """As ``_SAME``, for words."""
+_TELLING = 4
+"""Lines of so many characters are the ones that were there, and not just like them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,19 @@ class _Theirs:
                 shift += splice.growth
         return point + shift
 
+    def brought_back(self, ours: Splice) -> bool:
+        """Whether whole lines that others have put where ours are are those that ours would bring back."""
+        first, last = self.after.rfind("\n", 0, ours.start) + 1, self.after.find("\n", ours.stop) + 1
+        if ours.start == ours.stop == first and ours.insert.endswith("\n"):
+            last = first
+        last = len(self.after) if last < ours.stop else last
+        was = (self.after[first : ours.start] + ours.insert + self.after[ours.stop : last]).strip("\n")
+        if len(was.strip()) < _TELLING:
+            return False
+        lines = blocks(self.after.splitlines(True), self.now.splitlines(True))
+        put = (splice.insert for splice in lines if splice.start <= first and last <= splice.stop)
+        return any(f"\n{was}\n" in f"\n{text}\n" for text in put)
+
     def starts_line(self, point: int) -> bool:
         """Whether a point of ``after`` is the start of a line of it."""
         return point == 0 or self.after[point - 1] == "\n"
@@ -145,7 +161,7 @@ class _Hunk:
         self.splices: list[Splice] = []
         self.kept: list[str] = []
         self.lost = False
-        if ours in self._near:
+        if ours in self._near or (self._near and theirs.brought_back(ours)):
             return  # somebody has done it by hand
         if self._has_no_place():
             self.lost = bool(ours.insert.strip())
