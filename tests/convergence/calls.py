@@ -188,7 +188,7 @@ async def back(at: Session) -> None:
 
     async def call() -> None:
         touched = set(seat.touched)
-        at.rebuild(sorted(seat.rebuilt), seat)
+        at.rebuild(sorted(seat.rebuilt | {cell.id for cell in view_of(seat)}), seat)  # as in ``structure``, any
         at.disown(*at.owners)
         at.ledger.excuse(touched)
         before = _shape(at)

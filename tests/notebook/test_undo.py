@@ -416,11 +416,10 @@ def test_a_split_that_somebody_has_joined_again_and_changed_is_not_undone_into_a
 
 
 def test_lines_that_others_have_brought_back_beside_what_they_changed_do_not_come_back_once_more() -> None:
-    at = desk("i = 0\nprint(yé)踋\nend")
-    at.edit({"op": "replace", "cell": "aaaa", "old": "print(yé)踋", "new": "# é 😀"})
-    at.human("aaaa", "i = 0!\nprint(yé)踋\nend")  # as a server that has gone back to its file
-    at.undo()
-    assert at.sources == ["i = 0!\nprint(yé)踋\nend"]
+    before = "    total += i\nprint(yé)\n" + "a long line that somebody goes on writing"
+    after = before.replace("print(yé)", "# é 😀")
+    now = before.replace("total", "total2") + ", and writing"  # as where a server has gone back to its file
+    assert apply(now, unravel(after, before, now).splices) == now
 
 
 def test_what_a_call_took_out_comes_back_though_a_cell_that_it_made_is_gone() -> None:
