@@ -189,6 +189,8 @@ async def restart(at: Session) -> None:
     at.doomed.update(every)
     at.disown(*sorted(every))
     for cell_id in every:
+        if at.rebuilders[cell_id]:  # whoever moves it, and the server, which puts it back, have both rebuilt it
+            ledger.murky |= marks_in("".join(at.texts(cell_id)))
         at.rebuilders[cell_id].add(SERVER)
     at.suggested.shelf.kept.clear()
     at.process += "'"
