@@ -277,24 +277,23 @@ def _lab(arguments: argparse.Namespace) -> int:
 
 
 async def _run_lab(folder: Path, open_browser: bool) -> None:
-    import signal
-
     import anyio
 
+    from .ending import in_time
     from .jupyter.embedded import embedded_lab
     from .jupyter.environment import passed_over, python_of
 
-    async with embedded_lab(folder, env=os.environ, open_browser=open_browser) as lab:
-        print(f"JupyterLab runs at {lab.server.url}lab on {folder}; what it prints goes to {lab.log_path}")
-        print(f"Notebooks run on {python_of(os.environ)}")
-        if active := passed_over(os.environ):
-            print(f"  and not in {active}, which has no ipykernel (there: pip install ipykernel)")
-        print("`jupyter server list` shows the address with its token.  Ctrl-C ends it.\n")
-        print("An agent that is started in this folder finds it without any configuration, e.g.:\n")
-        print(snippet("goose", _command()), flush=True)
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                return
+    async with in_time() as ending:
+        with ending.scope:
+            async with embedded_lab(folder, env=os.environ, open_browser=open_browser) as lab:
+                print(f"JupyterLab runs at {lab.server.url}lab on {folder}; what it prints goes to {lab.log_path}")
+                print(f"Notebooks run on {python_of(os.environ)}")
+                if active := passed_over(os.environ):
+                    print(f"  and not in {active}, which has no ipykernel (there: pip install ipykernel)")
+                print("`jupyter server list` shows the address with its token.  Ctrl-C ends it.\n")
+                print("An agent that is started in this folder finds it without any configuration, e.g.:\n")
+                print(snippet("goose", _command()), flush=True)
+                await anyio.sleep_forever()
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -29,6 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"peer"}),
     frozenset({"suggestions", "review", "doctor"}),
     frozenset({"agent", "library"}),
+    frozenset({"ending"}),
     frozenset({"server", "testing", PACKAGE}),  # PACKAGE: what __init__ exports
     frozenset({"demo", "terminal"}),
     frozenset({"cli"}),

@@ -76,8 +76,8 @@ async def embedded_lab(
     token = secrets.token_urlsafe(32)
     argv = lab_command(root, port=port or free_port(), open_browser=open_browser, notebook=notebook, as_root=_is_root())
     log = log_path or _new_log()
-    with prepared(env) as ready:
-        process = await _spawn(leashed([*argv, *extra_args]), {**ready, "JUPYTER_TOKEN": token}, root, log)
+    with prepared(env) as (ready, folder):
+        process = await _spawn(leashed([*argv, *extra_args], folder), {**ready, "JUPYTER_TOKEN": token}, root, log)
         server: Server | None = None
         try:
             server = await _ready(process, token, runtime_dir(env), log, timeout_s)
@@ -122,9 +122,9 @@ def lab_command(
     ]
 
 
-def leashed(argv: Sequence[str]) -> list[str]:
-    """The same server (``lab_command``), which ends when its stdin does."""
-    return [argv[0], "-m", "collab_agent.jupyter.leash", *argv[3:]]
+def leashed(argv: Sequence[str], folder: Path) -> list[str]:
+    """The same server (``lab_command``), which ends when its stdin does, and takes this folder along."""
+    return [argv[0], "-m", "collab_agent.jupyter.leash", str(folder), *argv[3:]]
 
 
 def _folder(root_dir: str | os.PathLike[str]) -> Path:
@@ -194,6 +194,8 @@ async def _stop(process: Process, server: Server | None) -> None:
     in its stopped loop, as it does on SIGTERM (rtc facts, section 2): killing it then loses nothing more.
     """
     told = False
+    if os.name == "posix":
+        _signal_group(process, signal.SIGCONT)  # a stopped one could do nothing of what follows
     if server is not None and process.returncode is None:
         with anyio.move_on_after(_KINDLY_S), contextlib.suppress(CollabAgentError):
             async with JupyterApi(server, timeout_s=_KINDLY_S) as api:

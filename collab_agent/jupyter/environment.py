@@ -47,8 +47,11 @@ def _has_ipykernel(prefix: Path) -> bool:
 
 
 @contextmanager
-def prepared(env: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """``env`` for a server whose kernelspec ``python3`` is ``python_of(env)``, for the length of the block."""
+def prepared(env: Mapping[str, str]) -> Iterator[tuple[dict[str, str], Path]]:
+    """``env`` for a server whose kernelspec ``python3`` is ``python_of(env)``, and the folder that holds that.
+
+    The folder is there for the length of the block.
+    """
     with tempfile.TemporaryDirectory(prefix="collab-agent-jupyter-") as folder:
         _write_spec(Path(folder, "kernels", "python3"), python_of(env))
         pages = Path(folder, "labconfig", "page_config.json")
@@ -58,7 +61,7 @@ def prepared(env: Mapping[str, str]) -> Iterator[dict[str, str]]:
             name: os.pathsep.join(filter(None, (folder, env.get(name))))
             for name in ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH")
         }
-        yield {**env, **paths}
+        yield {**env, **paths}, Path(folder)
 
 
 def _write_spec(folder: Path, python: Path) -> None:

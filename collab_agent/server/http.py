@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import errno
 import logging
-import signal
 import socket
 import ssl
 import sys
 from collections.abc import Callable, Generator, Mapping
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -39,6 +38,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ..agent import FindServer, Principal, agent
 from ..audit import AuditLog
 from ..config import Server, Settings
+from ..ending import Ending, in_time
 from ..errors import ConfigError
 from .app import build_server
 from .gate import Gate, HttpSettings, Refusal
@@ -60,24 +60,25 @@ async def serve_http(
     audit: AuditLog | None = None,
     ready: Callable[[str], None] = lambda url: print(f"collab-agent serves MCP at {url}", file=sys.stderr, flush=True),
 ) -> None:
-    """Serve until a signal comes; then leave every notebook.  ``ready`` is called with the address once it answers.
+    """Serve until a signal comes; then leave every notebook, in time.  ``ready`` gets the address once it answers.
 
     ``ConfigError``: the port is taken, the address is none of this machine's, or the certificate cannot be used.
     """
     _check_certificate(http)
-    with ExitStack() as sockets, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        listener = sockets.enter_context(_listen(http))
+    async with in_time() as ending:
+        listener = _listen(http)
         port = int(listener.getsockname()[1])
         async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+            stack.enter_context(listener)
             shared = _SharedServer(find_server, stack, http.secrets)
             async with anyio.create_task_group() as clients:
-                sessions = Sessions(settings, shared.find, http, clients, audit)
+                sessions = Sessions(settings, shared.find, http, clients, audit, ending)
                 web = _Web(_configured(Door(Gate(http, port), http, sessions), http))
                 tasks.start_soon(web.serve, [listener])
                 host = f"[{http.host}]" if ":" in http.host else http.host
                 ready(f"{http.scheme}://{host}:{port}{PATH}")
-                async for _ in signals:
-                    break
+                with ending.scope:
+                    await anyio.sleep_forever()
                 sessions.close()
                 clients.cancel_scope.cancel()
             web.should_exit = True
@@ -139,12 +140,14 @@ class Sessions:
         http: HttpSettings,
         tasks: TaskGroup,
         audit: AuditLog | None,
+        ending: Ending,
     ) -> None:
         self._settings = settings
         self._find_server = find_server
         self._http = http
         self._tasks = tasks
         self._audit = audit
+        self._ending = ending
         self._here: dict[str, _Session] = {}
         self._closed = False
 
@@ -194,7 +197,7 @@ class Sessions:
         principal = Principal(known, tuple(self._http.secrets.values()))
         try:
             async with (
-                agent(self._settings, self._find_server, self._audit, principal) as served,
+                self._ending.answering_for(agent(self._settings, self._find_server, self._audit, principal)) as served,
                 session.transport.connect() as (read, write),
             ):
                 task_status.started()

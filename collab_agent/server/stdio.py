@@ -1,8 +1,7 @@
 """Serving MCP on stdio, in the handshake era, with a clean end on EOF and on every signal.
 
 Under the stateless era some clients send no cancellation, so that a cell would run on after Ctrl-C
-(``facts/mcp.md``, section 1).  Clients say good-bye by EOF and SIGTERM at once, and SIGTERM twice: the handler stays
-installed until our presence is gone from the page.
+(``facts/mcp.md``, section 1).
 
 Nothing can interrupt a thread that waits in a read of stdin, and Python waits for its threads at the end.  The SDK's
 own reader is such a thread: with stdin open, a signal would end nothing until the client speaks again.  So stdin is
@@ -14,9 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import signal
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
@@ -28,65 +25,30 @@ from mcp.server.stdio import stdio_server
 from ..agent import Agent, FindServer, agent
 from ..audit import AuditLog
 from ..config import Settings
+from ..ending import in_time
 from .app import build_server
 
 _CHUNK = 65_536
-EXIT_S = 1.7
-"""How long the end may take; the rest of two seconds is Python's."""
 
 
 async def serve_stdio(settings: Settings, find_server: FindServer, log: AuditLog | None = None) -> None:
-    """Serve one client until it leaves or a signal comes; then leave every notebook, within ``EXIT_S``.
+    """Serve one client until it leaves or a signal comes; then leave every notebook, in time.
 
     The calls that are waiting at that moment are cancelled, so that their runs are interrupted: a headless Goose 1.52.0
     that is stopped by Ctrl-C says so by EOF and SIGTERM, and more often than not by nothing else.
     """
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with anyio.create_task_group() as tasks:
-            async with agent(settings, find_server, log) as served:
-                serving = anyio.CancelScope()
-                clock = threading.Thread(target=_end_in, args=(EXIT_S, served), name="end", daemon=True)
-
-                def begin_to_end() -> None:
-                    if clock.ident is None:
-                        clock.start()
-
-                async def stop_on_signal() -> None:
-                    async for _ in signals:
-                        begin_to_end()
-                        serving.cancel()
-
-                tasks.start_soon(stop_on_signal)
-                # The SDK only iterates over what it is given as stdin.
-                stdin = cast("anyio.AsyncFile[str]", _Lines(_claim_stdin(), begin_to_end))
-                with serving:
-                    await _serve(served, stdin)
-                begin_to_end()
-            _tell(served)
-            tasks.cancel_scope.cancel()
+    async with in_time() as ending, ending.answering_for(agent(settings, find_server, log)) as served:
+        # The SDK only iterates over what it is given as stdin.
+        stdin = cast("anyio.AsyncFile[str]", _Lines(_claim_stdin(), ending.begin))
+        with ending.scope:
+            await _serve(served, stdin)
+        ending.begin()
 
 
 async def _serve(served: Agent, stdin: anyio.AsyncFile[str]) -> None:
     async with stdio_server(stdin=stdin) as (read, write):
         server = build_server(served)
         await serve_loop(server, read, write, lifespan_state={}, init_options=server.create_initialization_options())
-
-
-def _end_in(seconds: float, served: Agent) -> None:
-    """End this process then, whatever hangs; runs in a thread.  A JupyterLab of ours ends by its leash."""
-    time.sleep(seconds)
-    left = list(served.open_paths)
-    served.unsaved += [f"{path} (the server did not answer in time)" for path in left]
-    if left:
-        _tell(served)
-    os._exit(1 if left else 0)
-
-
-def _tell(served: Agent) -> None:
-    """Say on stderr what may be missing in files; past all buffers and locks, for it may be the last word."""
-    if served.unsaved:
-        said = f"collab-agent: not known to be on disk: {'; '.join(served.unsaved)}\n"
-        os.write(2, served.scrub(said).encode("utf-8", "replace"))
 
 
 def _claim_stdin() -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -16,11 +18,12 @@ from collab_agent.testing import Human
 from tests.faults.wire import wire_to
 from tests.files import notebook_in
 from tests.jupyter.test_leash import descendants, gone
+from tests.security.conftest import ADA, BOB, Served, remote, secrets, served
 
 from .conftest import DEADLINE_S, Notebook, Rest, agents_seen
 from .test_stdio import Spoken, environment, spawned
 
-__all__ = ["environment"]
+__all__ = ["environment", "secrets"]
 
 ENDLESS = "import time\nprint('on', flush=True)\nwhile True: time.sleep(0.01)"
 ENDS = ["EOF", "SIGTERM", "SIGINT"]
@@ -171,7 +174,7 @@ async def client_process(env: dict[str, str]) -> AsyncIterator[Spoken]:
 
 @pytest.mark.parametrize("how", ["EOF", "SIGKILL"])
 async def test_nothing_is_left_of_an_embedded_jupyterlab(jupyter_env: dict[str, str], tmp_path: Path, how: str) -> None:
-    env = {**jupyter_env, "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"), "TMPDIR": str(tmp_path)}
+    env = apart(jupyter_env, tmp_path)
     work = tmp_path / "work"
     work.mkdir()
     async with spawned(env, cwd=work) as goose:
@@ -188,13 +191,24 @@ async def test_nothing_is_left_of_an_embedded_jupyterlab(jupyter_env: dict[str, 
             goose.process.send_signal(signal.SIGKILL)
             await goose.ends()
         await gone(pids)
+    assert left_in(tmp_path) == []
+
+
+def apart(env: dict[str, str], folder: Path) -> dict[str, str]:
+    """Where no other server is found, and what a process leaves can be seen."""
+    return {**env, "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "TMPDIR": str(folder)}
+
+
+def left_in(folder: Path) -> list[Path]:
+    """What a JupyterLab of ours needed only while it ran."""
+    return list(folder.glob("collab-agent-jupyter-*"))
 
 
 @pytest.mark.parametrize(("command", "number"), [("lab", signal.SIGTERM), ("demo", signal.SIGKILL)])
 async def test_nothing_is_left_of_a_command_that_starts_jupyterlab(
     jupyter_env: dict[str, str], tmp_path: Path, command: str, number: signal.Signals
 ) -> None:
-    env = {**jupyter_env, "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"), "TMPDIR": str(tmp_path)}
+    env = apart(jupyter_env, tmp_path)
     async with spawned(env, command, "--no-browser", cwd=tmp_path) as started:
         pids: list[int] = []
         while not pids:
@@ -202,3 +216,104 @@ async def test_nothing_is_left_of_a_command_that_starts_jupyterlab(
             pids = descendants(started.process.pid)
         started.process.send_signal(number)
         await gone([started.process.pid, *pids])
+
+
+STUBBORN = """
+import signal, subprocess, time
+for each in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(each, signal.SIG_IGN)
+subprocess.Popen(["sleep", "3600"])
+print("on", flush=True)
+while True: time.sleep(0.01)
+"""
+
+
+async def test_a_lab_that_was_stopped_is_gone_with_a_kernel_that_takes_no_signal(
+    jupyter_env: dict[str, str], tmp_path: Path
+) -> None:
+    env = apart(jupyter_env, tmp_path)
+    async with spawned(env, "lab", "--no-browser", str(tmp_path)) as lab, spawned(env, cwd=tmp_path) as goose:
+        while b"Ctrl-C" not in await lab.line():
+            pass
+        await goose.start()
+        await goose.call("setup_notebook", notebook_path="a.ipynb")
+        await goose.call("execute_notebook_code", edits=[{"op": "insert", "source": STUBBORN}], wait_s=0)
+        while "│on" not in await goose.call("query_notebook", query="outputs", cells=["last"]):
+            pass
+        pids = descendants(lab.process.pid)
+        assert len(pids) >= 3, "the server, its kernel, and what the kernel has started"
+        os.kill(pids[0], signal.SIGSTOP)
+        lab.process.send_signal(signal.SIGTERM)
+        assert await lab.ends() == 0, lab.err.decode()
+        await gone(pids)
+    assert left_in(tmp_path) == []
+
+
+# Over HTTP.
+
+
+@asynccontextmanager
+async def staying(agents: Served, path: str, *owners: str) -> AsyncIterator[None]:
+    """Clients with these secrets, whose agents are in the notebook and have just written."""
+
+    async def stay(secret: str, *, task_status: Any) -> None:
+        async with remote(agents.url, secret) as client:
+            await client.call("setup_notebook", notebook_path=path)
+            await client.call("modify_notebook_cells", edits=[{"op": "insert", "source": "last = 'words'"}])
+            task_status.started()
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        for secret in owners:
+            await tasks.start(stay, secret)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_silent_server_holds_up_no_end_over_http(
+    jupyter: Server, environment: dict[str, str], secrets: Path, notebook: Notebook
+) -> None:
+    """Uvicorn, two agents and the server's answers would take half a minute."""
+    path = await notebook(["a"])
+    async with wire_to(jupyter) as wire:
+        env = {**environment, "JUPYTER_URL": wire.server.url}
+        async with served(env, "--http-token-file", str(secrets)) as agents, staying(agents, path, ADA, BOB):
+            wire.stall()
+            agents.process.send_signal(signal.SIGTERM)
+            assert await agents.ends() == 1
+    told = agents.said.decode().splitlines()[1:]
+    assert len(told) == 2
+    assert all(line.startswith(f"collab-agent: not known to be on disk: {path} (") for line in told), told
+
+
+async def test_what_is_not_on_disk_is_told_over_http(
+    jupyter: Server, environment: dict[str, str], secrets: Path, notebook: Notebook
+) -> None:
+    path = await notebook(["a"])
+    async with (
+        Human.join_server(jupyter, path, autosave=False) as ada,
+        served(environment, "--http-token-file", str(secrets)) as agents,
+        staying(agents, path, ADA),
+    ):
+        agents.process.send_signal(signal.SIGINT)
+        assert await agents.ends() == 0
+        await ada.wait_for(lambda: not agents_seen(ada))
+    told = agents.said.decode().splitlines()[1:]
+    assert told == [f"collab-agent: not known to be on disk: {path} (1 of the agent's calls)"]
+
+
+async def test_nothing_is_left_of_a_jupyterlab_that_serving_http_started(
+    jupyter_env: dict[str, str], secrets: Path, tmp_path: Path
+) -> None:
+    env = apart(jupyter_env, tmp_path)
+    (work := tmp_path / "work").mkdir()
+    async with served(env, "--http-token-file", str(secrets), cwd=work) as agents, remote(agents.url, ADA) as client:
+        await client.call("setup_notebook", notebook_path="new.ipynb")
+        await client.call("execute_notebook_code", edits=[{"op": "insert", "source": ENDLESS}], wait_s=0)
+        pids = descendants(agents.process.pid)
+        assert len(pids) >= 2, "the server and its kernel"
+        agents.process.send_signal(signal.SIGTERM)
+        assert await agents.ends() == 0, agents.said.decode()
+        await gone(pids)
+    assert ENDLESS in ["".join(cell["source"]) for cell in notebook_in(work / "new.ipynb")["cells"]]
+    assert left_in(tmp_path) == []

@@ -23,8 +23,9 @@ def project(tmp_path: Path) -> Path:
 
 
 def spec_of(env: dict[str, str]) -> dict[str, object]:
-    with prepared(env) as given:
+    with prepared(env) as (given, folder):
         first = given["JUPYTER_PATH"].split(os.pathsep)[0]
+        assert first == str(folder)
         spec: dict[str, object] = json.loads(Path(first, "kernels", "python3", "kernel.json").read_text("utf-8"))
         assert Path(first, "kernels", "python3", "logo-svg.svg").exists()
     assert not Path(first).exists()
@@ -55,5 +56,5 @@ def test_one_without_ipykernel_is_passed_over_and_told(project: Path) -> None:
 
 
 def test_other_kernelspecs_stay_behind_it() -> None:
-    with prepared({"JUPYTER_PATH": "/a:/b"}) as given:
+    with prepared({"JUPYTER_PATH": "/a:/b"}) as (given, _folder):
         assert given["JUPYTER_PATH"].split(":")[1:] == ["/a", "/b"]

@@ -67,11 +67,14 @@ class Served:
 
 
 @asynccontextmanager
-async def served(env: dict[str, str], *options: str, http: str = "127.0.0.1:0") -> AsyncIterator[Served]:
+async def served(
+    env: dict[str, str], *options: str, http: str = "127.0.0.1:0", cwd: Path | None = None
+) -> AsyncIterator[Served]:
     """``collab-agent serve --http`` as a process of its own."""
     argv = [sys.executable, "-m", "collab_agent", "serve", "--http", http, *options]
+    cwd = cwd or Path(__file__).parents[2]
     async with (
-        await anyio.open_process(argv, env=env, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2]) as process,
+        await anyio.open_process(argv, env=env, stdout=subprocess.DEVNULL, cwd=cwd) as process,
         anyio.create_task_group() as tasks,
     ):
         made = Served(process)
