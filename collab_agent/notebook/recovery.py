@@ -391,8 +391,9 @@ def _losses(
         ran = was.type == "code" and was.execution_count is not None and not was.running
         ran = ran and (saved is None or saved.execution_count != was.execution_count)
         if ran and here.type == "code" and view is not None and view.execution_count is None:
-            before = State("code", here.source, last.nbformat(was.id))
-            cells[was.id] = CellChange(before, State("code", here.source, now.nbformat(was.id)))
+            before, after = (State("code", here.source, desk.nbformat(was.id)) for desk in (last, now))
+            if before.outputs != after.outputs:  # equal where the id stood there twice, and another one has run
+                cells[was.id] = CellChange(before, after)
     return CallRecord(0, (), cells, tuple(cell.id for cell in last.view.cells))
 
 

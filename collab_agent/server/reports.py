@@ -59,6 +59,7 @@ def edited(peer: NotebookPeer, report: Edited, budget: int) -> str:
     if unchanged:
         lines.append(f"{', '.join(unchanged)}: nothing to change, the text was already so")
     lines += [report.next] if report.next else []
+    lines = lines or ["nothing was left to change"]
     return clip_lines(lines, budget, lambda _first, _n: query("outline"))
 
 
