@@ -128,10 +128,8 @@ def come_back(put_back: CallRecord, before: Mapping[str, CellView | None], now: 
     twice = doubled(now) & {*put_back.cells, *put_back.moved}
     steps: list[st.Step] = [st.DeleteCell(cell) for cell in sorted(twice)]
     for cell, change in put_back.cells.items():
-        here, was = now.cell(cell), before.get(cell)
-        if change.before is None or change.after is None or here is None or was is None or cell in twice:
-            continue
-        if not here.editable:
+        here, was = None if cell in twice else now.cell(cell), before.get(cell)
+        if change.before is None or change.after is None or was is None or here is None or not here.editable:
             continue
         ours = diff(change.before.source, change.after.source)
         came = [splice.insert for splice in diff(was.source, here.source)]
