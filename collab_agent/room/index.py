@@ -11,6 +11,7 @@ from typing import Any
 
 from pycrdt import Map, Text
 
+from ..errors import LocalProtocolError
 from ..notebook.model import CellView, OutputView
 from .cells import read_cell
 from .positions import ItemId, text_id
@@ -59,6 +60,20 @@ class CellIndex:
     def get(self, cell_id: str) -> Cell | None:
         """The cell with this id; of two that share it, one."""
         return self._by_id.get(cell_id)
+
+    def require(self, cell_id: str) -> Cell:
+        """As ``get``; ``LocalProtocolError`` where there is none."""
+        cell = self.get(cell_id)
+        if cell is None:
+            raise LocalProtocolError(f"There is no cell {cell_id!r} to write into.")
+        return cell
+
+    def map(self, cell_id: str) -> Map[Any]:
+        """What the cell is in the shared document; ``LocalProtocolError`` where that is no map."""
+        handle = self.require(cell_id).map
+        if handle is None:
+            raise LocalProtocolError(f"The cell {cell_id!r} is no map.")
+        return handle
 
     def copies(self, cell_id: str) -> list[Cell]:
         """All cells with this id, in order, and those that the server has named anew because there were several."""

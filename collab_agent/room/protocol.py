@@ -26,6 +26,7 @@ from enum import Enum, auto
 from ..errors import LocalProtocolError, RemoteProtocolError
 from ..notebook.batches import DropDoubled, Part, batches
 from .codec import Reader, UpdateKey, update_key, var_bytes, var_uint, whole
+from .positions import ItemId
 from .presence import Presence, PresenceChange, State, encode
 from .replica import RemoteChange, Replica, Written
 
@@ -156,9 +157,13 @@ class RoomProtocol:
         return last, self._sent
 
     @property
-    def torn(self) -> frozenset[str]:
-        """The cells that we were rebuilding: the room may have the double, and not yet that the first is gone."""
-        return frozenset().union(*self._drops.values())
+    def torn(self) -> dict[str, list[ItemId]]:
+        """The cells that we were rebuilding: the room may have the double, and not yet that the first is gone.
+
+        With the ids of the texts of both: the server may have given one of them another id meanwhile.
+        """
+        torn = frozenset[str]().union(*self._drops.values())
+        return {cell: texts for cell, texts in self.replica.dropped.items() if cell in torn}
 
     def ask(self) -> None:
         """Ask with a sync step 1: its answer acknowledges all that was sent before."""

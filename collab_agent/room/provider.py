@@ -24,10 +24,11 @@ from ..notebook.batches import DropDoubled, Part
 from ..notebook.steps import Step
 from .backoff import Backoff
 from .channel import Channel, ChannelClosed, Connect
+from .positions import ItemId
 from .presence import State
 from .protocol import Acknowledged, Changed, Conflict, Event, Lost, RoomProtocol, SaveAnswered, Synced
 from .replica import RemoteChange, Replica, Written
-from .twins import Twins
+from .twins import Twins, needless_of
 from .watch import Verdict, Watch
 
 _log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class RoomProvider:
         self._failure: CollabAgentError | None = None
         self._state: State | None = None
         self._ghost: tuple[int, int] | None = None
-        self._torn: frozenset[str] = frozenset()
+        self._torn: dict[str, list[ItemId]] = {}
         self.twins = Twins()
         self._pending = anyio.Event()
         self._acks: dict[int, anyio.Event] = {}
@@ -239,11 +240,10 @@ class RoomProvider:
         self._on_event(event)
 
     def _mend(self, protocol: RoomProtocol) -> None:
-        """Drop what a lost connection has left twice of a cell that we were rebuilding, if both are still alike."""
-        torn, self._torn = self._torn, frozenset()
-        texts = {cell: [text for text, _ in protocol.replica.copies(cell)] for cell in torn}
-        twins = [cell for cell, found in texts.items() if len(found) == 2 and found[0] == found[1]]
-        protocol.write([DropDoubled(cell, (1,)) for cell in twins])
+        """Drop what a lost connection has left twice of a cell that we were rebuilding."""
+        torn, self._torn = self._torn, {}
+        needless = {cell: needless_of(protocol.replica.copies(cell, texts)) for cell, texts in torn.items()}
+        protocol.write([DropDoubled(cell, out) for cell, out in needless.items() if out])
 
     def _drop_twins(self, protocol: RoomProtocol) -> None:
         if steps := self.twins.drop(protocol.replica, protocol.presence.others, anyio.current_time()):

@@ -30,7 +30,7 @@ from ..notebook.splice import Splices, byte_offset
 from .cells import clear, language, read_outputs, rebuildable, refill, retyped, write_output
 from .codec import UpdateKey, remote_error, state_vector, update_key, whole
 from .index import Cell, CellIndex, Settled
-from .positions import Range, at_character, end_of, holder, start_of
+from .positions import ItemId, Range, at_character, end_of, holder, start_of, text_id
 from .positions import inserted as inserted_between
 from .rolling import Rolling
 
@@ -88,6 +88,8 @@ class Replica:
         self.rolling = Rolling(self._doc)
         self._made: list[Cell] = []
         self._doubled: dict[str, Cell] = {}
+        self.dropped: dict[str, list[ItemId]] = {}
+        """The texts of both copies of the cells that we have rebuilt, by the cells' ids."""
         self._clocks: Mapping[int, int] = {}
         self._put: dict[str, object] = {}
         self._subscriptions: list[Subscription] = [
@@ -195,13 +197,19 @@ class Replica:
 
     def source_of(self, cell_id: str) -> Text:
         """The live text of a cell's source, for positions; never keep it across an ``await``."""
-        text = self._require(cell_id).source
+        text = self._cells.require(cell_id).source
         if text is None:
             raise LocalProtocolError(f"The cell {cell_id!r} has no text.")
         return text
 
-    def copies(self, cell_id: str) -> list[tuple[str, int]]:
-        """The text of each cell that has this id, or had it until the server saved, and the client that made it."""
+    def copies(self, cell_id: str, texts: Iterable[ItemId] = ()) -> list[tuple[str, int]]:
+        """The text of each cell that has this id, or had it until the server saved, and the client that made it.
+
+        ``texts``: ids of texts whose cells had that id, too, whatever they are called now.
+        """
+        for text in texts:
+            if (cell := self._cells.of_text(text)) is not None and cell.view.id != cell_id:
+                cell.formerly = cell_id
         return self._cells.texts(cell_id)
 
     # Synchronisation.
@@ -299,26 +307,26 @@ class Replica:
     def _write_run_step(self, step: Part) -> None:
         match step:
             case st.ClearCell(cell):
-                clear(self._map(cell))
+                clear(self._cells.map(cell))
             case st.RefillCell():
-                refill(self._map(step.cell), step)
+                refill(self._cells.map(step.cell), step)
             case st.MarkCell(cell, mark):
-                metadata = self._map(cell).get("metadata")
+                metadata = self._cells.map(cell).get("metadata")
                 if isinstance(metadata, Map):  # a peer may have put anything there; it is never replaced
                     metadata[st.MARK_KEY] = dict(mark)
             case st.BeginRun(cell):
-                handle = self._map(cell)
+                handle = self._cells.map(cell)
                 clear(handle)
                 handle["execution_state"] = "running"
             case st.WriteOutputs(cell, ops):
-                outputs = self._map(cell).get("outputs")
+                outputs = self._cells.map(cell).get("outputs")
                 if not isinstance(outputs, Array):
                     return  # a peer may have put anything there
                 for op in ops:
                     write_output(outputs, op)
             case st.EndRun(cell, count):
-                self._map(cell)["execution_count"] = None if count is None else float(count)
-                for handle in [self._map(cell), *self._cells.running(cell)]:
+                self._cells.map(cell)["execution_count"] = None if count is None else float(count)
+                for handle in [self._cells.map(cell), *self._cells.running(cell)]:
                     handle["execution_state"] = "idle"
             case _:
                 raise LocalProtocolError(f"Not a step: {step!r}")
@@ -354,26 +362,28 @@ class Replica:
 
     def _remove(self, cell_id: str) -> None:
         """Delete a cell, and sign: what only takes away does not say whose doing it is, so something is put first."""
-        index = self._cells.position(self._require(cell_id))
-        if (handle := self._require(cell_id).map) is not None:
+        index = self._cells.position(self._cells.require(cell_id))
+        if (handle := self._cells.require(cell_id).map) is not None:
             handle["deleted"] = True
         del self._array[index]
         self._cells.remove(index)
 
     def _double(self, cell_id: str, index: int | None, type_: CellType | None) -> None:
         """Insert a cell once more, to stand at ``index`` (None: where it is) when the first is gone; the id is its."""
-        cell, value = self._require(cell_id), rebuildable(self._map(cell_id))
+        cell, value = self._cells.require(cell_id), rebuildable(self._cells.map(cell_id))
         at = self._cells.position(cell)
         if index is not None:
             at = index if index <= at else index + 1
         self._doubled[cell_id] = cell
         self._insert(at, value if type_ is None else retyped(value, type_))
         if cell.view.running and type_ is None:
-            self._map(cell_id)["execution_state"] = "running"
+            self._cells.map(cell_id)["execution_state"] = "running"
 
     def _drop_doubled(self, cell_id: str, copies: Sequence[int] = ()) -> None:
         """Delete the first of the two; or these of all that have the id."""
         twins = self._cells.copies(cell_id)
+        if not copies:
+            self.dropped[cell_id] = [text_id(text) for cell in twins if (text := cell.source) is not None]
         for cell in [twins[at] for at in copies] or [self._doubled.pop(cell_id)]:
             index = self._cells.position(cell)
             del self._array[index]
@@ -386,15 +396,3 @@ class Replica:
     def _note_state(self, event: Any) -> None:
         self._view = None  # it names the path
         self._put |= {str(key): change.get("newValue") for key, change in event.keys.items()}
-
-    def _require(self, cell_id: str) -> Cell:
-        cell = self._cells.get(cell_id)
-        if cell is None:
-            raise LocalProtocolError(f"There is no cell {cell_id!r} to write into.")
-        return cell
-
-    def _map(self, cell_id: str) -> Map[Any]:
-        handle = self._require(cell_id).map
-        if handle is None:
-            raise LocalProtocolError(f"The cell {cell_id!r} is no map.")
-        return handle

@@ -73,8 +73,23 @@ class Twins:
             for at, (text, maker) in enumerate(copies)
             if maker in self._own
             and any(
-                (whose in humans or place < at) and not any(splice.insert for splice in diff(other, text))
+                (whose in humans or place < at) and _holds(other, text)
                 for place, (other, whose) in enumerate(copies)
                 if place != at
             )
         )
+
+
+def needless_of(copies: Sequence[tuple[str, int]]) -> tuple[int, ...]:
+    """The place of the one copy of two that may go, whoever has made it; none where each has text of its own."""
+    if len(copies) != 2:
+        return ()
+    first, second = (text for text, _ in copies)
+    if _holds(first, second):
+        return (1,)
+    return (0,) if _holds(second, first) else ()
+
+
+def _holds(text: str, other: str) -> bool:
+    """Whether a text lacks nothing that the other one has."""
+    return not any(splice.insert for splice in diff(text, other))
