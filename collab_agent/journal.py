@@ -236,6 +236,10 @@ class Journal:
         self._wrote()
 
 
+_PAGES = (None, ("state", "dirty"))
+"""What a page begins with: it writes into what is there."""
+
+
 def _opened_anew(last: Replica, now: Replica) -> bool:
     """Whether the server has made a new room from store and file, as it does when it has dropped the old one."""
     here = clocks(now)
@@ -256,16 +260,24 @@ def _overwritten_since(last: Replica, now: Replica) -> bool:
 
 def _is_server(client: int, now: Replica, here: Clocks) -> bool:
     """Whether a client is the server's own, of one room: it begins with where the file is (``DocumentRoom``, read)."""
-    others = encoded_vector({each: clock for each, clock in here.items() if each != client})
-    return first_put(now.update_since(others)) == ("state", "path")
+    return _began(client, now, here) == ("state", "path")
+
+
+def _began(client: int, now: Replica, here: Clocks) -> tuple[str, str] | None:
+    """The shared type and the key that a client wrote first, if nobody had before."""
+    return first_put(now.update_since(encoded_vector({each: clock for each, clock in here.items() if each != client})))
 
 
 def _written_since(last: Replica, now: Replica) -> Mapping[str, Spans]:
-    """By cell, what those who had been in the room before have written since: a page brings it along."""
-    known = {client: clock for client, clock in clocks(last).items() if client}  # 0 is the server, reading the file
+    """By cell, what people have written since: a page brings it along, or was opened before we came."""
     changed = [cell for cell in now.view.cells if (was := last.cell(cell.id)) is not None and was.source != cell.source]
     if not changed:
         return {}
+    before, here = clocks(last), clocks(now)
+    people = [
+        client for client in here if client and _began(client, now, here) in _PAGES
+    ]  # 0 is the server, loading it
+    known = {client: before.get(client, 0) for client in people}
     copy = Replica()
     copy.apply(now.update_since(b"\0"))
     copy.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import anyio
 import pytest
 from jupyter_ydoc import YNotebook
 
-from collab_agent.config import Identity
+from collab_agent.config import Identity, Limits
 from collab_agent.errors import CollabAgentError, InvalidEdit
 from collab_agent.peer import NotebookPeer
 from collab_agent.policy import Policy
@@ -24,13 +24,14 @@ class Pairing:
     def __init__(self, room: InProcessRoom, host: RoomHost, peer: NotebookPeer, ada: Human) -> None:
         self.room, self.host, self.peer, self.ada = room, host, peer, ada
 
-    async def back_to(self, file: dict[str, Any], process: str) -> None:
-        """All lose the room, which is as the file was when they come back."""
+    async def back_to(self, file: dict[str, Any], process: str, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """All lose the room, which is as the file was when they come back, but for what was done ``meanwhile``."""
         joined = anyio.Event()
         unsubscribe = self.peer.observe(lambda event: joined.set() if isinstance(event, Synced) else None)
         self.host.process = process
         self.room.cut()
         self.room.notebook.set(file)
+        meanwhile()
         with anyio.fail_after(10):
             await joined.wait()
         unsubscribe()
@@ -60,11 +61,11 @@ async def pairing(anyio_backend: str) -> AsyncIterator[Pairing]:
 
 
 @asynccontextmanager
-async def paired(policy: Policy | None = None) -> AsyncIterator[Pairing]:
+async def paired(policy: Policy | None = None, limits: Limits | None = None) -> AsyncIterator[Pairing]:
     async with InProcessRoom(["a = 1\n", "b = 2\n"]) as room, Human.join(room.connect, "Ada") as ada:
         host = RoomHost(room)
         host.process = "first"
-        peer = NotebookPeer(host, "notebook.ipynb", Identity.named("Goose"), policy=policy)
+        peer = NotebookPeer(host, "notebook.ipynb", Identity.named("Goose"), limits, policy=policy)
         async with anyio.create_task_group() as tasks:
             await tasks.start(peer.run)
             for cell in peer.view.cells:
@@ -194,6 +195,25 @@ async def test_what_a_human_typed_is_restored_over_what_was_typed_since(pairing:
     await pairing.peer.edit([{"op": "restore", "cells": [heard[:4], "first"]}])
     assert set(pairing.room.sources()) == {"# since\na = 1\nc = 3\n", "d = 4", "mine", "b = 2\n"}
     assert len(pairing.room.sources()) == 4
+
+
+async def test_what_a_human_typed_at_a_new_page_before_the_agent_was_back_stays_beside_what_is_restored() -> None:
+    async with paired(limits=Limits(line_quiet_s=0)) as pairing:
+        file = pairing.room.document()
+
+        def reload() -> None:
+            page = YNotebook()
+            page.ydoc.apply_update(pairing.room.notebook.ydoc.get_update())
+            text = page.ycells[0]["source"]
+            text.insert(len(str(text)), "# new page\n")
+            pairing.room.notebook.ydoc.apply_update(page.ydoc.get_update())
+
+        await pairing.ada.type(0, "c = 3\n")
+        await pairing.peer_has("a = 1\nc = 3\n", "b = 2\n")
+        await pairing.back_to(file, "second", reload)
+        await pairing.both_have("a = 1\n# new page\n", "b = 2\n")
+        await pairing.peer.edit([{"op": "restore", "force": True}])
+        await pairing.both_have("a = 1\nc = 3\n# new page\n", "b = 2\n")
 
 
 async def test_an_agent_that_may_not_write_puts_nothing_back() -> None:

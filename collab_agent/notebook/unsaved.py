@@ -39,11 +39,19 @@ def with_lost(room: str, now: str, since: Spans) -> str:
     A page that joins a restarted server before us brings along what its human typed meanwhile: that is not to go for
     what the server has lost.
     """
+    base, typed, at = "", list[tuple[int, str]](), 0
+    for start, stop in since:
+        base += now[at:start]
+        typed.append((len(base), now[start:stop]))
+        at = stop
+    base += now[at:]
     back = []
-    for hunk in diff(now, room):
-        kept = "".join(now[a:b] for a, b in _within(since, hunk.start, hunk.stop))
+    for hunk in diff(base, room):
+        kept = "".join(text for place, text in typed if hunk.start <= place <= hunk.stop)
+        typed = [(place, text) for place, text in typed if not hunk.start <= place <= hunk.stop]
         back.append(Splice(hunk.start, hunk.stop, hunk.insert + kept))
-    return apply(now, normalise(back, now))
+    back += [Splice(place, place, text) for place, text in typed]
+    return apply(base, normalise(sorted(back, key=lambda splice: splice.start), base))
 
 
 def without_come_back(lost: Sequence[Splice], came: Splices) -> list[Splice]:
