@@ -111,6 +111,8 @@ async def _edits(at: Session, seat: Seat, edits: Sequence[Mapping[str, Any]], fr
         at.ledger.forgive(taken)
         raise
     at.done["an agent's edit"] += len(edits)
+    # Known: where two agents take out the same text at once, and both undo that, both bring it back.
+    at.ledger.murky |= {mark for mark in taken if at.takers.setdefault(mark, seat.name) != seat.name}
     _book(at, seat, edits, fresh, edited)
 
 

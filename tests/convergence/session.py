@@ -127,6 +127,8 @@ class Session:
     """Who has run which cell, or done anything else to its outputs, since the last barrier."""
     confirmed: dict[str, NotebookPeer] = field(default_factory=dict)
     """Marks of which an agent's call has answered that the room has them."""
+    takers: dict[str, str] = field(default_factory=dict)
+    """Which agent was the first to take a mark away."""
     suggested: Open = field(default_factory=Open)
     process: str = "first"
     """Which server process the room is said to be in."""
