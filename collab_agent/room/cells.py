@@ -125,7 +125,7 @@ def rebuildable(handle: Map[Any]) -> dict[str, Any]:
     value |= {"id": view.id, "cell_type": view.type, "source": view.source}
     if not isinstance(value.get("metadata"), dict):
         value["metadata"] = {}
-    if view.type == "code":
+    if view.type == "code" or "outputs" in value:  # another copy of it may be code
         outputs = value.get("outputs")
         value["outputs"] = [each for each in outputs if isinstance(each, dict)] if isinstance(outputs, list) else []
     return value
