@@ -26,7 +26,7 @@ from tests.files import notebook_in
 
 POLL_S = 0.05
 START_S = 60.0
-STORED_S = 10.0
+STORED_S = 30.0
 HANG_S = 3.0
 STORE = ".jupyter_ystore.db"
 
@@ -38,9 +38,9 @@ class MortalLab:
         self.root = root
         self._port = free_port()
         self._token = secrets.token_hex(16)
-        self._env = {**env, "JUPYTER_TOKEN": self._token}
+        self.env = {**env, "JUPYTER_TOKEN": self._token}
         self.runtime_dir = Path(env["JUPYTER_RUNTIME_DIR"])
-        self._log = log
+        self.log = log
         self._process: Process | None = None
         self.server = Server(f"http://127.0.0.1:{self._port}/", self._token, str(root))
 
@@ -62,19 +62,19 @@ class MortalLab:
 
     async def start(self) -> None:
         """Start it, and wait until it answers."""
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = await anyio.open_process(
                 self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.root,
-                env=self._env,
+                env=self.env,
                 start_new_session=True,
             )
         with anyio.fail_after(START_S):
             while not await is_alive(self.server):
-                assert self._process.returncode is None, self._log.read_text("utf-8")[-2_000:]
+                assert self._process.returncode is None, self.log.read_text("utf-8")[-2_000:]
                 await anyio.sleep(POLL_S)
 
     async def die(self, number: signal.Signals = signal.SIGKILL) -> None:

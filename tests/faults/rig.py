@@ -1,31 +1,29 @@
-"""The fault rig: one agent behind a wire, one human who types throughout, and what can befall them.
+"""The fault rig: one agent behind a wire, and one human who types throughout, in some scenery.
 
-A ``Fault`` strikes at a ``Phase`` of the agent's life.  The human's page has a connection of its own, so that what
-breaks for the agent alone does not break for them; where the server itself dies, the page joins again by itself.
+A ``Fault`` (``faults.py``) strikes at a ``Phase`` of the agent's life.  The human's page is behind a wire of its own,
+so that what breaks for the agent alone does not break for them; where the server itself dies, the page joins again by
+itself, with the document that it has.  ``stage.py`` sets a scene, ``judgement.py`` says how it has to end.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import anyio
-import httpx2
 
 from collab_agent.config import Limits
 from collab_agent.room.protocol import Changed, Event
-from collab_agent.testing import Human, human_channel
-from tests.integration.conftest import McpAgent, Rest, Result, mcp_agent_on
+from collab_agent.testing import Human
+from tests.integration.conftest import McpAgent, Rest, Result
 
 from .conftest import MortalLab
-from .wire import Wire, wire_to
+from .page import Page
+from .wire import Wire
 
 Phase = Literal["joining", "idle", "mid-edit", "mid-run", "leaving"]
 PHASES: tuple[Phase, ...] = ("joining", "idle", "mid-edit", "mid-run", "leaving")
@@ -52,12 +50,60 @@ BRISK = Limits(
 BOUND_S = 30.0
 """Within this every call ends; how soon it does with the usual clocks is arithmetic (``test_clocks``)."""
 RECOVER_S = 60.0
+WITH_IDS = 5
 AGAIN_S = 0.2
 """How soon an impatient model calls again."""
 WAIT_S = 3.0
 LINES = 15
 SLOW = f"import time\nfor i in range({LINES}):\n    print('line', i, flush=True)\n    time.sleep(0.1)"
 HERS = "hers = ''"
+PATIENT = replace(BRISK, rest_s=8, join_s=8, save_s=20)
+"""For what takes a server long."""
+LINE_OF_OUTPUT = "0123456789 abcdefghij\n"
+
+
+@dataclass(frozen=True)
+class Scenery:
+    """Where a fault strikes.
+
+    ``minor``: of the notebook's format; below 5 the file has no cell ids.  ``cells``: so many more cells.
+    ``megabytes``: of outputs in them.  ``config``: the server's.  ``disk_mb``: the size of the disk it works on.
+    """
+
+    minor: int = 5
+    cells: int = 0
+    megabytes: int = 0
+    config: Mapping[str, object] = field(default_factory=dict)
+    disk_mb: int | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """The agent's clocks."""
+        return PATIENT if self.cells else BRISK
+
+    @property
+    def sources(self) -> list[str]:
+        """The texts of its cells: one of the human's, a slow one, a quick one, and the rest."""
+        return [HERS, SLOW, "x = 1", *(f"value_{n} = {n}" for n in range(self.cells))]
+
+    def notebook(self, lab: MortalLab) -> str:
+        """A notebook of this kind in the lab's folder."""
+        path = lab.notebook(self.sources, minor=self.minor)
+        if self.megabytes:
+            notebook = json.loads((lab.root / path).read_text("utf-8"))
+            text = LINE_OF_OUTPUT * (self.megabytes * 1_000_000 // self.cells // len(LINE_OF_OUTPUT))
+            for cell in notebook["cells"][3:]:
+                cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": text}]
+            (lab.root / path).write_text(json.dumps(notebook), "utf-8")
+        return path
+
+
+PLAIN = Scenery()
+FORMAT_4_4 = Scenery(minor=4)
+LARGE = Scenery(cells=10, megabytes=50)
+PIECE_BY_PIECE = Scenery(cells=300, config={"YDocExtension": {"document_load_progressively": True}})
+SOON_DROPPED = Scenery(config={"YDocExtension": {"document_cleanup_delay": 0.1}})
+SMALL_DISK = Scenery(disk_mb=3)
 
 
 class Kernels:
@@ -79,12 +125,14 @@ class Scene:
 
     lab: MortalLab
     wire: Wire
+    her_wire: Wire
     agent: McpAgent
-    ada: Human
+    page: Page
     rest: Rest
     path: str
     session: str
     kernel: str
+    scenery: Scenery = PLAIN
     results: list[Result] = field(default_factory=list)
     confirmed: list[str] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
@@ -94,6 +142,23 @@ class Scene:
     """Processes that are not to stay stopped."""
     undo: ExitStack = field(default_factory=ExitStack)
     """What ends the fault."""
+    gone: bool = False
+    """The file is, for good."""
+
+    @property
+    def ada(self) -> Human:
+        """The human, at whatever page she has opened last."""
+        return self.page.human
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether the notebook's format keeps cell ids on disk."""
+        return self.scenery.minor >= WITH_IDS
+
+    @property
+    def told(self) -> str:
+        """All that the agent was answered."""
+        return "\n".join(result.text for result in self.results)
 
     async def call(self, tool: str, **arguments: Any) -> Result:
         """Call a tool: it ends in good time, and an error says what to do next and is none of ours."""
@@ -117,6 +182,8 @@ class Scene:
         with anyio.fail_after(RECOVER_S):
             while (await self.setup()).is_error:
                 pass
+        if self.scenery.config:  # what a server has not stored when it dies, a page brings along once more
+            await self.lab.has_stored(self.scenery.sources[-1])
 
     async def insert(self) -> Result:
         """Insert a cell whose text is there only once."""
@@ -154,12 +221,15 @@ class Scene:
     async def type_throughout(self) -> None:
         """Ada types into her own cell, whatever happens; until cancelled."""
         while True:
+            await self.page.opened.wait()
             await self.ada.type_marks(0, 1, pause=0.03)
 
     # Afterwards.
 
     async def recover(self) -> None:
-        """Call again until all works: open, edit, run."""
+        """Call again until all works: open, edit, run.  Who has left a notebook that is gone now does not open it."""
+        if self.gone and not self.agent.agent.peers:
+            return
         with anyio.fail_after(RECOVER_S):
             for work in (self.setup, self.insert, self._runs):
                 while True:
@@ -170,195 +240,3 @@ class Scene:
     async def _runs(self) -> Result:
         result = await self.call("execute_notebook_code", code="6 * 7", wait_s=WAIT_S)
         return result if "42" in result.text else Result(result.text, (), is_error=True)
-
-    async def agree(self) -> None:
-        """Everybody has the same: agent, human, a newcomer and the file; nothing is doubled, nothing is lost."""
-        ada, agent = self.ada, self.agent
-        await agent.hears(lambda: _same(agent, ada), self.path)
-        if ada.lost():
-            restored = await self.call("modify_notebook_cells", edits=[{"op": "restore", "force": True}])
-            assert not restored.is_error or not set(ada.lost()) & self.known, (ada.lost(), ada.sources(), restored.text)
-            await ada.wait_for(lambda: not set(ada.lost()) & self.known, BOUND_S)
-        await ada.wait_for(lambda: not any(_running(ada)), BOUND_S)
-        assert not set(ada.lost()) & self.known, (ada.lost(), ada.sources())
-        await agent.hears(lambda: _same(agent, ada), self.path)
-        saved = await self.call("setup_notebook", notebook_path=self.path, action="save")
-        assert not saved.is_error, saved.text
-        async with Human.join_server(self.lab.server, self.path, "Fresh", autosave=False) as fresh:
-            sources, ids = fresh.sources(), fresh.ids()
-            assert sources == ada.sources() == [cell.source for cell in agent.peer().view.cells]
-            assert ids == ada.ids() == [cell.id for cell in agent.peer().view.cells]
-            on_disk = self.lab.on_disk(self.path)
-            assert [(cell["id"], cell["source"]) for cell in on_disk] == list(zip(ids, sources, strict=True))
-            # What waits for something that never came would leave one replica behind the others.
-            await self._all_have_all(fresh)
-        assert len(set(ids)) == len(ids), ids
-        everything = "\n".join(sources)
-        assert [mark for mark, times in Counter(ada.source(0)).items() if times > 1 and ord(mark) >= 0x4E00] == []
-        counts = {text: everything.count(text) for text in self.confirmed}
-        assert counts == dict.fromkeys(self.confirmed, 1), (counts, sources)
-        assert all(everything.count(text) <= 1 for text in self.unsure)
-
-    async def _all_have_all(self, fresh: Human) -> None:
-        """Wait until all replicas have the same clocks: the server notes down the save in the document, too."""
-
-        def clocks() -> list[Mapping[int, int]]:
-            docs = [human.notebook.ydoc.get_state() for human in (self.ada, fresh)]
-            return [_clocks(vector) for vector in (*docs, self.agent.peer()._room.replica.state_vector())]
-
-        with anyio.fail_after(BOUND_S):
-            while True:
-                if all(each == clocks()[0] for each in clocks()):
-                    return
-                await anyio.sleep(AGAIN_S)
-
-
-def _same(agent: McpAgent, ada: Human) -> bool:
-    try:
-        return [(cell.id, cell.source) for cell in agent.peer().view.cells] == list(
-            zip(ada.ids(), ada.sources(), strict=True)
-        )
-    except Exception:
-        return False  # the room is away for the moment
-
-
-def _running(ada: Human) -> list[bool]:
-    return [cell.get("execution_state") == "running" for cell in ada.notebook.ycells]
-
-
-def _clocks(vector: bytes) -> Mapping[int, int]:
-    from collab_agent.room.codec import state_vector
-
-    return {client: clock for client, clock in state_vector(vector).items() if clock}
-
-
-# Faults.
-
-Act = Callable[[Scene], Awaitable[None]]
-
-
-async def _nothing(_scene: Scene) -> None:
-    return None
-
-
-def _on_wire(act: Callable[[Wire], None]) -> Act:
-    async def strike(scene: Scene) -> None:
-        act(scene.wire)
-
-    return strike
-
-
-async def _mend_wire(scene: Scene) -> None:
-    scene.wire.mend()
-
-
-def _signal_kernel(number: signal.Signals) -> Act:
-    async def strike(scene: Scene) -> None:
-        pid = Kernels.process(scene.kernel)
-        scene.stopped.append(pid)
-        os.kill(pid, number)
-
-    return strike
-
-
-async def _server_dies(scene: Scene) -> None:
-    await scene.lab.die(signal.SIGKILL)
-
-
-async def _server_hangs_in_shutdown(scene: Scene) -> None:
-    scene.lab.signal(signal.SIGTERM)
-
-
-async def _server_again(scene: Scene) -> None:
-    await scene.lab.end()
-    await scene.lab.start()
-
-
-def _signal_server(number: signal.Signals) -> Act:
-    async def strike(scene: Scene) -> None:
-        scene.lab.signal(number)
-
-    return strike
-
-
-async def _restart_kernel(scene: Scene) -> None:
-    await scene.rest.send("POST", f"api/kernels/{scene.kernel}/restart")
-
-
-async def _replace_kernel(scene: Scene) -> None:
-    body = {"kernel": {"name": "python3", "id": None}}
-    await scene.rest.send("PATCH", f"api/sessions/{scene.session}", json=body)
-
-
-async def _end_kernel(scene: Scene) -> None:
-    await scene.rest.send("DELETE", f"api/sessions/{scene.session}")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that breaks.  ``server``: the server, and all that is not on disk, goes with it."""
-
-    strike: Act
-    mend: Act = _nothing
-    server: bool = False
-    kernel: bool = False
-    """The kernel's process, and what it was running, goes with it."""
-
-
-FAULTS: Mapping[str, Fault] = {
-    "cut": Fault(_on_wire(Wire.cut), _mend_wire),
-    "reset": Fault(_on_wire(Wire.reset)),
-    "stalled": Fault(_on_wire(Wire.stall), _mend_wire),
-    "stalled up": Fault(_on_wire(lambda wire: wire.stall(["up"])), _mend_wire),
-    "stalled down": Fault(_on_wire(lambda wire: wire.stall(["down"])), _mend_wire),
-    "delayed": Fault(_on_wire(lambda wire: wire.delay(0.5)), _mend_wire),
-    "throttled": Fault(_on_wire(lambda wire: wire.throttle(8_000)), _mend_wire),
-    "half closed up": Fault(_on_wire(lambda wire: wire.half_close("up"))),
-    "half closed down": Fault(_on_wire(lambda wire: wire.half_close("down"))),
-    "server killed": Fault(_server_dies, _server_again, server=True, kernel=True),
-    "server hangs in shutdown": Fault(_server_hangs_in_shutdown, _server_again, server=True, kernel=True),
-    "server stopped": Fault(_signal_server(signal.SIGSTOP), _signal_server(signal.SIGCONT)),
-    "kernel killed": Fault(_signal_kernel(signal.SIGKILL), kernel=True),
-    "kernel stopped": Fault(_signal_kernel(signal.SIGSTOP), _signal_kernel(signal.SIGCONT)),
-    "kernel restarted": Fault(_restart_kernel, kernel=True),
-    "kernel replaced": Fault(_replace_kernel, kernel=True),
-    "kernel shut down": Fault(_end_kernel, kernel=True),
-}
-
-
-@asynccontextmanager
-async def scene_on(lab: MortalLab, *, direct: bool = False) -> AsyncIterator[Scene]:
-    """A notebook with a kernel, a human who is there and types, and an agent that has not opened it yet.
-
-    ``direct``: the agent is not behind the wire, and may reach the kernel by ZMQ.
-    """
-    path = lab.notebook([HERS, SLOW, "x = 1"])
-    headers = {"Authorization": f"token {lab.server.token}"}
-    before = asyncio.all_tasks()
-    async with (
-        httpx2.AsyncClient(base_url=lab.server.url, headers=headers, trust_env=False, timeout=60) as client,
-        wire_to(lab.server) as wire,
-        Human.join(lambda: human_channel(lab.server, path), "Ada", autosave=False) as ada,
-    ):
-        rest = Rest(client)
-        session = await rest.open_session(path)
-        server = replace(lab.server, runtime_dir=lab.runtime_dir) if direct else wire.server
-        async with mcp_agent_on(server, limits=BRISK) as agent:
-            scene = Scene(lab, wire, agent, ada, rest, path, session["id"], session["kernel"]["id"])
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(scene.type_throughout)
-                try:
-                    yield scene
-                finally:
-                    tasks.cancel_scope.cancel()
-                    scene.undo.close()
-                    for pid in scene.stopped:
-                        with suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGCONT)
-            await scene.agree()
-        with suppress(httpx2.HTTPError):
-            for each in [*await rest.sessions(path), *await rest.sessions(scene.path)]:
-                await rest.send("DELETE", f"api/sessions/{each['id']}")
-    with anyio.fail_after(BOUND_S):
-        while left := {task for task in asyncio.all_tasks() - before if not task.done()}:
-            await asyncio.wait(left)

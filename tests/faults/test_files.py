@@ -130,19 +130,6 @@ async def test_a_renaming_is_followed_while_everybody_works(mortal: MortalLab) -
         await both.agree()
 
 
-async def test_a_file_that_is_cut_short_is_written_whole_by_the_next_save_or_told(mortal: MortalLab) -> None:
-    """The server cannot read it, and keeps the room."""
-    async with pair(mortal) as both:
-        async with typing(both.ada):
-            await both.agent.edit({"op": "insert", "source": "mine"})
-            both.file.write_bytes(both.file.read_bytes()[:40])
-            answer = await both.agent.call("setup_notebook", action="save")
-            await both.agent.edit({"op": "insert", "source": "mine, too"})
-        assert not answer.is_error or "The room still has all edits." in answer.text
-        await both.agree()
-        assert both.ada.sources()[2:] == ["mine", "mine, too"]
-
-
 async def test_the_file_follows_while_a_cell_prints(mortal: MortalLab) -> None:
     """Autosave that waits for a pause never comes: the cell goes on until its first lines are in the file."""
     async with pair(mortal, autosave=True) as both:

@@ -1,15 +1,15 @@
-"""The server's store of updates is deleted, locked or another format's, its disk is full, its loading slow or large.
+"""The server's store of updates is deleted or locked, its disk is full, and the file is open elsewhere, too.
 
-A human types throughout, and has autosave off: so it is certain what the file holds.
+A human types throughout, and has autosave off: so it is certain what the file holds.  The matrix (``test_matrix.py``)
+has the same befall an agent at every moment of its life; here is what it says, and what was saved before.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,10 @@ from collab_agent.testing import Human
 from tests.integration.conftest import McpAgent, mcp_agent_on, panel_on
 
 from .conftest import STORE, MortalLab
-from .test_files import LIMITS, Pair, pair, typing
+from .file_faults import fill
+from .rig import SMALL_DISK
+from .stage import lab_for
+from .test_files import LIMITS, pair, typing
 
 FIRST, SECOND = "x = 1\n", "y = 2"
 DEADLINE_S = 60.0
@@ -108,19 +111,6 @@ async def test_a_locked_store_doubles_nothing_of_ours(mortal: MortalLab) -> None
         assert mortal.sources_on_disk(both.path).count("while locked") == 1
 
 
-@asynccontextmanager
-async def lab_with(
-    mortal: MortalLab, tmp_path: Path, config: Mapping[str, object], root: Path
-) -> AsyncIterator[MortalLab]:
-    """Another server, with a configuration of its own."""
-    folder = tmp_path / "config"
-    folder.mkdir()
-    (folder / "jupyter_server_config.json").write_text(json.dumps(config), "utf-8")
-    env = {**mortal._env, "JUPYTER_CONFIG_DIR": str(folder)}
-    async with MortalLab.running(root, env, tmp_path / "lab.log") as lab:
-        yield lab
-
-
 async def _is_told(agent: McpAgent, text: str) -> None:
     """Call until the agent was told this."""
     with anyio.fail_after(DEADLINE_S):
@@ -130,91 +120,13 @@ async def _is_told(agent: McpAgent, text: str) -> None:
             await anyio.sleep(0.05)
 
 
-async def _has_said(log: Path, text: str) -> None:
-    """Wait until the server has printed this."""
-    with anyio.fail_after(DEADLINE_S):
-        while True:  # nobody tells when a log has a line
-            if text in await anyio.Path(log).read_text("utf-8"):
-                return
-            await anyio.sleep(0.05)
-
-
-def own_root(tmp_path: Path) -> Path:
-    root = tmp_path / "root"
-    root.mkdir()
-    return root
-
-
-async def test_an_empty_room_that_was_dropped_is_joined_again_without_loss(mortal: MortalLab, tmp_path: Path) -> None:
-    """And a notebook that is loaded piece by piece comes whole, also where its server is killed."""
-    config = {"YDocExtension": {"document_cleanup_delay": 0.1, "document_load_progressively": True}}
-    async with lab_with(mortal, tmp_path, config, own_root(tmp_path)) as lab:
-        texts = [f"value_{n} = {n}\n" for n in range(300)]
-        path = lab.notebook(texts)
-        async with mcp_agent_on(lab.server, limits=replace(LIMITS, save_s=20)) as agent:
-            await agent.setup(path)
-            await agent.hears(lambda: len(agent.peer().view.cells) == 300)
-            await agent.edit({"op": "insert", "source": "mine"})
-            await agent.setup(path, action="save")
-            await agent.setup(path, action="leave")
-            await _has_said(tmp_path / "lab.log", "deleted")
-            async with Human.join_server(lab.server, path, autosave=False) as ada:
-                await agent.setup(path)
-                both = Pair(lab, path, agent, ada)
-                await agent.hears(lambda: len(agent.peer().view.cells) == 301)
-                await ada.wait_for(lambda: len(ada.ids()) == 301, DEADLINE_S)
-                await ada.type_marks(299, 5)
-                await agent.sees(ada)
-                await both.agree()
-                await lab.die()
-                await lab.start()
-                await agent.hears(lambda: agent.peer()._room.connected and len(agent.peer().view.cells) == 301)
-                await ada.wait_for(lambda: len(set(ada.ids())) == len(ada.ids()) == 301, DEADLINE_S)
-                await both.agree()
-                assert ada.sources() == [*texts[:299], texts[299] + "".join(ada.keystrokes), "mine"]
-
-
-async def test_a_notebook_of_fifty_megabytes_is_joined_edited_and_left(mortal: MortalLab) -> None:
-    async with pair(mortal) as both:
-        file = mortal.root / "large.ipynb"
-        notebook = json.loads(both.file.read_text("utf-8"))
-        text = "0123456789 abcdefghij\n" * 240_000
-        output = {"output_type": "stream", "name": "stdout", "text": text}
-        for n in range(10):
-            cell = {"id": f"large{n}", "cell_type": "code", "metadata": {}, "source": f"n = {n}", "outputs": [output]}
-            notebook["cells"].append({**cell, "execution_count": n})
-        file.write_text(json.dumps(notebook), "utf-8")
-        assert file.stat().st_size > 50_000_000
-        await both.agent.setup("large.ipynb")
-        await both.agent.edit({"op": "insert", "source": "mine"}, notebook_path="large.ipynb")
-        assert both.agent.peer("large.ipynb").view.cells[-1].source == "mine"
-        assert len((await both.agent.query("outputs", notebook_path="large.ipynb", cells=["last"])).text) < 8_000
-        await both.agent.setup("large.ipynb", action="leave")
-        async with typing(both.ada):
-            await both.agent.edit({"op": "insert", "source": "others go on"})
-        await both.agree()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> AsyncIterator[Path] | Path:
-    """A file system of 3 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 async def test_a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again(
-    mortal: MortalLab, tmp_path: Path, small_disk: Path
+    mortal: MortalLab, tmp_path: Path
 ) -> None:
-    async with lab_with(mortal, tmp_path, {}, small_disk) as lab, pair(lab) as both:
-        filler = small_disk / "filler"
+    async with lab_for(SMALL_DISK, mortal, tmp_path) as lab, pair(lab) as both:
         await both.agent.setup(both.path, action="save")
         before = both.file.read_bytes()
-        _fill(filler)
+        filler = fill(lab.root)
         async with typing(both.ada):
             await both.agent.edit({"op": "insert", "source": "m = 1\n" * 2_000})
             error = await both.agent.refused("setup_notebook", action="save")
@@ -224,18 +136,8 @@ async def test_a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again(
         await both.agree()
 
 
-def _fill(file: Path) -> None:
-    """Leave nothing free."""
-    with file.open("wb", buffering=0) as out:
-        try:
-            while True:
-                out.write(bytes(4_096))
-        except OSError:
-            return
-
-
 async def test_a_notebook_that_is_open_on_another_server_is_refused(mortal: MortalLab, tmp_path: Path) -> None:
-    async with lab_with(mortal, tmp_path, {}, mortal.root) as other, pair(mortal) as both:
+    async with MortalLab.running(mortal.root, mortal.env, tmp_path / "lab.log") as other, pair(mortal) as both:
         headers = {"Authorization": f"token {other.server.token}"}
         async with httpx2.AsyncClient(base_url=other.server.url, headers=headers, trust_env=False) as client:
             kernel = {"name": "python3"}

@@ -18,7 +18,8 @@ from collab_agent.testing import Human
 from tests.integration.conftest import DEADLINE_S, McpAgent, mcp_agent_on
 
 from .conftest import MortalLab
-from .rig import BRISK, LINES, Kernels, Scene, scene_on
+from .rig import BRISK, LINES, Kernels, Scene
+from .stage import scene_on
 from .wire import wire_to
 
 BIG = 900_000
