@@ -112,7 +112,7 @@ class Agent:
     async def open(self, path: str, kernel: str | None = None) -> NotebookPeer:
         """Join a notebook's room, and its kernel; makes the notebook if it is missing.  Twice is harmless."""
         from .jupyter.address import normalise_path
-        from .jupyter.neighbours import refuse_elsewhere
+        from .jupyter.neighbours import refuse_elsewhere, refuse_orphan
 
         path = normalise_path(path)
         self.settings.policy.check_path(path)
@@ -123,6 +123,7 @@ class Agent:
                 await found.rejoin()
                 return found
             await refuse_elsewhere(api, path)
+            await refuse_orphan(api, path)
             made = not self.settings.policy.read_only and await api.create_notebook(path, kernel)
             if not made and (found := await self._renamed_to(path)) is not None:
                 return found

@@ -130,6 +130,13 @@ class JupyterApi(SessionsApi, ForksApi):
         answer = await self._rest.request("GET", "api/fileid/path", query={"id": file_id}, accept=(404,))
         return None if answer.status_code == 404 else text_of(self._rest.object(answer), "path")
 
+    async def has_id(self, path: str) -> bool:
+        """Whether the server's list of files has this path: it is that of a room; one that was deleted through the
+        server's API is taken off, one that another program took away is not.
+        """
+        answer = await self._rest.request("GET", "api/fileid/id", query={"path": path}, accept=(404,))
+        return answer.status_code != 404 and text_of(self._rest.object(answer), "id") is not None
+
     async def open_session_rtc(self, path: str) -> DocumentSession:
         """The room of a notebook.  Call ``check_notebook`` first: for a missing path the server answers, too.
 

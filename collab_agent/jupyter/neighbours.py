@@ -1,4 +1,6 @@
-"""Other Jupyter servers of this user that have the same file open: two of them eat each other's edits.
+"""Others who have the file of a notebook open, when the agent comes.
+
+Other Jupyter servers of this user: two of them eat each other's edits.
 
 Each server takes over whatever the other one writes, over what its own people have not saved yet (``facts/faults.md``:
 20 of 20 edits of a human lost).  They are known by the ``jpserver-*.json`` in the runtime folder; each is asked, with
@@ -14,7 +16,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from collab_agent.config import Server
-from collab_agent.errors import CollabAgentError, NotebookElsewhere
+from collab_agent.errors import CollabAgentError, NotebookElsewhere, NotebookNotFound
 from collab_agent.jupyter.address import same_server
 from collab_agent.jupyter.api import JupyterApi
 from collab_agent.jupyter.discovery import running_servers
@@ -39,6 +41,23 @@ async def refuse_elsewhere(api: JupyterApi, path: str) -> None:
                 "opened.",
                 "Ask the human to close it on one of them and to shut its kernel down there; then call again.",
             )
+
+
+async def refuse_orphan(api: JupyterApi, path: str) -> None:
+    """``NotebookNotFound`` where another program has taken away the file of a notebook that somebody may have open.
+
+    A file made anew would be the room's, and the server would put it over all that its people have.
+    """
+    if not any(session.path == path for session in await api.sessions()) or await api.exists(path):
+        return
+    if await api.has_id(path):
+        raise NotebookNotFound(
+            f"{path!r} is not there any more: another program has moved or deleted the file, and somebody may have the "
+            "notebook open, for its kernel runs. It was not made anew: the empty notebook would take the place of what "
+            "they have before them.",
+            "Ask the human to put the file back; where nobody has it open, they shut its kernel down, or you choose "
+            "another path.",
+        )
 
 
 def _holders(server: Server, path: str) -> Sequence[tuple[Server, str]]:

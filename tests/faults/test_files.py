@@ -18,7 +18,7 @@ import pytest
 
 from collab_agent.config import Limits
 from collab_agent.testing import Human
-from tests.integration.conftest import McpAgent, mcp_agent_on
+from tests.integration.conftest import McpAgent, Rest, mcp_agent_on
 
 from .conftest import MortalLab
 
@@ -115,6 +115,32 @@ async def test_a_file_that_is_gone_is_told_and_never_made_anew(mortal: MortalLab
         if how == "mv":  # and back again
             both.file.write_bytes(kept)
             await agent.hears(lambda: [cell.source for cell in agent.peer().view.cells][:1] == [FIRST])
+
+
+async def test_a_notebook_whose_file_was_taken_away_is_not_made_anew_over_what_a_human_has(mortal: MortalLab) -> None:
+    """The server would put the empty notebook into their room.  Who deletes it through the server, means it."""
+    path = mortal.notebook((FIRST, SECOND))
+    headers = {"Authorization": f"token {mortal.server.token}"}
+    async with (
+        httpx2.AsyncClient(base_url=mortal.server.url, headers=headers, trust_env=False, timeout=60) as client,
+        mcp_agent_on(mortal.server, limits=LIMITS) as agent,
+        Human.join_server(mortal.server, path, autosave=False) as ada,
+    ):
+        await Rest(client).open_session(path)
+        await ada.type(1, "  # mine")
+        file = mortal.root / path
+        kept = file.read_bytes()
+        file.unlink()
+        refused = await agent.refused("setup_notebook", notebook_path=path)
+        assert "another program has moved or deleted the file" in refused.text
+        assert not file.exists()
+        assert ada.sources() == [FIRST, "y = 2  # mine"]
+        file.write_bytes(kept)
+        await agent.setup(path)
+        await agent.setup(path, action="leave")
+        await rest(mortal, "DELETE", path)
+        await agent.setup(path)
+        assert ada.lost() == []
 
 
 async def test_a_renaming_is_followed_while_everybody_works(mortal: MortalLab) -> None:
