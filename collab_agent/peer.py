@@ -110,8 +110,7 @@ class NotebookPeer:
             who=self.who_runs,
             silence=lambda: self._kernel.silence,
         )
-        self._kernel.on_others = self.runs.on_others
-        self._kernel.on_silence = self.runs.wake
+        self._kernel.on_others, self._kernel.on_silence = self.runs.on_others, self.runs.wake
 
     # Life.
 
