@@ -14,7 +14,8 @@ from uuid import uuid4
 import anyio
 
 from .errors import RoomClosed, SyncTimeout
-from .notebook.outputs import Append, Op, Outputs, display_id
+from .notebook.as_nbformat import display_id
+from .notebook.outputs import Append, Op, Outputs
 from .notebook.payload import NextInput, place
 from .notebook.plain import clean, clip
 from .notebook.steps import BeginRun, EndRun, InsertCell, Step, WriteOutputs
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from .room.replica import RemoteChange, Replica
 
 PROPOSED_CHARS = 1_000
+BYTES_PER_S = 5_000_000
+"""So much goes into the document on average; a picture that is shown anew all the time fills the server's store."""
+MOST_PAUSE_S = 2.0
 
 
 class Room(Protocol):
@@ -33,8 +37,8 @@ class Room(Protocol):
     def replica(self) -> Replica:
         """The live replica; ``RoomClosed`` while the room is away."""
 
-    def write_soon(self, steps: Sequence[Step]) -> object:
-        """Write without waiting for the echo."""
+    def write_soon(self, steps: Sequence[Step]) -> int:
+        """Write without waiting for the echo; how many bytes that took."""
 
     async def write(self, steps: Sequence[Step]) -> None:
         """Write, and return when the room has it; ``RoomClosed``, ``SyncTimeout``."""
@@ -66,6 +70,8 @@ class RunWriter:
         self._trust = trust
         self._on_flush = on_flush
         self._came = anyio.Event()
+        self._bytes = 0
+        """Written since the last pause."""
 
     def begin(self, run: Run) -> None:
         """Clear the cell and mark it as running."""
@@ -191,11 +197,15 @@ class RunWriter:
             run.notes.append(f"it proposes code for a new cell, which was not inserted:\n{text}")
 
     async def flush_regularly(self) -> None:
-        """Write at most every ``flush_s``: each write is one broadcast, one row in the store, one drawing per page."""
+        """Write at most every ``flush_s``: each write is one broadcast, one row in the store, one drawing per page.
+
+        Behind a large one the pause is longer.
+        """
         while True:
             await self._came.wait()
             self._came = anyio.Event()
-            await anyio.sleep(self._flush_s)
+            pause, self._bytes = min(self._bytes / BYTES_PER_S, MOST_PAUSE_S), 0
+            await anyio.sleep(max(self._flush_s, pause))
             await self._room.peace()
             self._flush_waiting()
             self._on_flush()
@@ -215,7 +225,7 @@ class RunWriter:
         try:
             steps = self._output_steps(run)
             if steps:
-                self._room.write_soon(steps)
+                self._bytes += self._room.write_soon(steps)
                 self._note_version(run)
         except RoomClosed:
             run.written_version = -1

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MOST_REMEMBERED = 200
 """Of how many runs the outputs are kept."""
+MOST_QUEUED = 10_000
 DROPPED = "the server dropped output that came too fast: what is shown is incomplete; print less, or to a file"
 
 
@@ -86,7 +87,16 @@ class RunQueue:
     # For callers.
 
     def submit(self, cells: Sequence[str], *, stop_on_error: bool = True) -> list[Run]:
-        """Queue these cells in this order.  ``CellBusy``: somebody else is running one of them; none is queued."""
+        """Queue these cells in this order.  ``CellBusy``: somebody else is running one of them; none is queued.
+
+        So it is where more than ``MOST_QUEUED`` would wait.
+        """
+        waiting = sum(len(batch.runs) for batch in self._queue)
+        if waiting + len(cells) > MOST_QUEUED:
+            raise CellBusy(
+                f"{waiting} runs are waiting already, and at most {MOST_QUEUED} may. Nothing was run.",
+                'Wait for them: query_notebook(query="runs", wait_s=60).',
+            )
         foreign = self._kernel().foreign_busy
         for cell_id in cells:
             cell = self._room.replica.cell(cell_id)
@@ -358,7 +368,8 @@ class RunQueue:
         return run
 
     def _add(self, runs: list[Run], stop_on_error: bool) -> list[Run]:
-        self.all = [*self.all[-MOST_REMEMBERED:], *runs]
+        kept = self.all[-MOST_REMEMBERED:]
+        self.all = [*(run for run in self.all[:-MOST_REMEMBERED] if not run.over), *kept, *runs]
         self._queue.append(_Batch(runs, stop_on_error))
         self._wake()
         return runs

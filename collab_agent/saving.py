@@ -247,11 +247,12 @@ class RunRoom:
         """The live replica; ``RoomClosed`` while the room is away."""
         return self._room.replica
 
-    def write_soon(self, steps: Sequence[Step]) -> None:
-        """Write without waiting for the echo."""
+    def write_soon(self, steps: Sequence[Step]) -> int:
+        """Write without waiting for the echo; how many bytes that took."""
         self._before(steps)
-        self._room.write_soon(steps)
+        written = self._room.write_soon(steps)
         self._saver.changed(own=True)
+        return len(written.update or b"")
 
     async def write(self, steps: Sequence[Step]) -> None:
         """Write, and return when the room has it; ``RoomClosed``, ``SyncTimeout``."""

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..notebook.outputs import count_of
+from ..notebook.as_nbformat import count_of
 from .wire import Message
 
 State = Literal["queued", "running", "ok", "error", "aborted", "died"]

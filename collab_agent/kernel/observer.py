@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from ..notebook.outputs import count_of
+from ..notebook.as_nbformat import count_of
 from .execution import KernelGone
 from .wire import Message
 

@@ -9,6 +9,9 @@ from typing import Any, cast
 from ..errors import InvalidEdit
 from .model import CellType
 
+MOST_EDITS = 1_000
+MOST_CHARS = 10_000_000
+"""So much text may one call write."""
 CELL_TYPES = ("code", "markdown", "raw")
 
 _FIELDS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -58,7 +61,14 @@ def parse(edits: Any) -> list[Edit]:
         edits = [edits]
     if not isinstance(edits, Sequence) or isinstance(edits, str) or not edits:
         raise InvalidEdit("edits must be a list of at least one object. Nothing was written.", _example("replace"))
+    if len(edits) > MOST_EDITS:
+        raise InvalidEdit(f"A call may hold {MOST_EDITS} edits, not {len(edits)}. Nothing was written.", "Call again.")
     parsed = [_parse_one(value, f"edits[{number}]") for number, value in enumerate(edits)]
+    if (size := sum(len(edit.source) + len(edit.new) for edit in parsed)) > MOST_CHARS:
+        raise InvalidEdit(
+            f"A call may write {MOST_CHARS} characters, not {size}. Nothing was written.",
+            "Put large data into a file, and read it in the notebook.",
+        )
     back = next((edit for edit in parsed if edit.op in BACK), None)
     if back is not None and len(parsed) > 1:
         raise InvalidEdit(

@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import io
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from .as_nbformat import bundle_of, copy_of, display_id, output_of, size_of, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class EditStream:
 
 Op = Truncate | Append | EditStream
 
+MOST_OUTPUTS = 2_000
+MOST_SHOWN = 50_000_000
+SPARE = 10
+"""So many errors still come beyond that: how it ended is told."""
+
 
 def apply(ops: Iterable[Op], outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The outputs after ``ops``; ``outputs`` itself and its members are left alone."""
@@ -62,7 +68,7 @@ def apply(ops: Iterable[Op], outputs: list[dict[str, Any]]) -> list[dict[str, An
             case Truncate(index):
                 del result[index:]
             case Append(output):
-                result.append(_copy(output))
+                result.append(copy_of(output))
             case EditStream(keep, text):
                 last = result[-1]
                 result[-1] = {**last, "text": last["text"][:keep] + text}
@@ -73,12 +79,22 @@ class Outputs:
     """The outputs of one run of one cell.
 
     ``max_stream_chars`` bounds the text that all streams together hold.  What goes beyond is dropped, a last
-    line says so, and ``truncated`` is True until the outputs are cleared.
+    line says so, and ``truncated`` is True until the outputs are cleared.  ``max_outputs`` bounds their number, and
+    ``max_shown_chars`` what all that is shown holds: there displays and results are dropped, and a line says so.
     """
 
-    def __init__(self, max_stream_chars: int = 10_000_000) -> None:
+    def __init__(
+        self,
+        max_stream_chars: int = 10_000_000,
+        max_outputs: int = MOST_OUTPUTS,
+        max_shown_chars: int = MOST_SHOWN,
+    ) -> None:
         self.max_stream_chars = max_stream_chars
+        self.max_outputs = max_outputs
+        self.max_shown_chars = max_shown_chars
         self.truncated = False
+        self._full = False
+        self._shown_chars = 0
         self._items: list[_Stream | _Fixed] = []
         self._shown: list[_Stream | _Fixed] = []
         self._unchanged = 0
@@ -107,10 +123,10 @@ class Outputs:
         match msg_type:
             case "stream":
                 self._make_room()
-                self._print(_text(content.get("name") or "stdout"), _text(content.get("text", "")))
+                self._print(text_of(content.get("name") or "stdout"), text_of(content.get("text", "")))
             case "display_data" | "execute_result" | "error":
                 self._make_room()
-                self._add(_Fixed(output_of(msg_type, content)), display_id(content))
+                self._show(_Fixed(output_of(msg_type, content)), display_id(content))
             case "update_display_data":
                 self.update_display(content)
             case "clear_output":
@@ -122,7 +138,14 @@ class Outputs:
         """Take in an ``update_display_data`` of any run; False if none of these outputs has its id."""
         indices = self._displays.get(display_id(content) or "", [])
         for index in indices:
-            self._items[index] = _Fixed({**self._items[index].output(), **_bundle(content)})
+            old = self._items[index].output()
+            updated = _Fixed({**old, **bundle_of(content)})
+            more = updated.size - size_of(old)
+            if more > 0 and self._shown_chars + more > self.max_shown_chars:
+                self._cut(f"{self.max_shown_chars} characters")
+                continue
+            self._shown_chars += more
+            self._items[index] = updated
             self._unchanged = min(self._unchanged, index)
         return bool(indices)
 
@@ -160,8 +183,29 @@ class Outputs:
     def _clear(self) -> None:
         self._items.clear()
         self._displays.clear()
-        self._unchanged = self._closed_chars = 0
-        self.truncated = False
+        self._unchanged = self._closed_chars = self._shown_chars = 0
+        self.truncated = self._full = False
+
+    def _show(self, item: _Fixed, shown_as: str | None) -> None:
+        """Add what is no stream, unless there is too much of it."""
+        spare = SPARE if item.is_error else 0
+        if len(self._items) >= self.max_outputs + spare:
+            self._cut(f"{self.max_outputs} outputs")
+        elif not item.is_error and self._shown_chars + item.size > self.max_shown_chars:
+            self._cut(f"{self.max_shown_chars} characters")
+        else:
+            self._shown_chars += item.size
+            self._add(item, shown_as)
+
+    def _cut(self, where: str) -> None:
+        """Say, once, that something was dropped."""
+        if not self._full:
+            self._full = True
+            last = self._items[-1] if self._items else None
+            if not isinstance(last, _Stream):
+                last = _Stream("stdout")
+                self._add(last)
+            last.cut(f"[outputs cut by collab-agent at {where}]\n")
 
     def _add(self, item: _Stream | _Fixed, shown_as: str | None = None) -> None:
         if self._items and isinstance(last := self._items[-1], _Stream):
@@ -175,6 +219,9 @@ class Outputs:
             return
         last = self._items[-1] if self._items else None
         if not isinstance(last, _Stream) or last.name != name:
+            if len(self._items) >= self.max_outputs:
+                self._cut(f"{self.max_outputs} outputs")
+                return
             last = _Stream(name)
             self._add(last)
         done = 0
@@ -193,8 +240,17 @@ class _Fixed:
 
     _output: dict[str, Any]
 
+    @property
+    def size(self) -> int:
+        """About how many characters it holds."""
+        return size_of(self._output)
+
+    @property
+    def is_error(self) -> bool:
+        return bool(self._output["output_type"] == "error")
+
     def output(self) -> dict[str, Any]:
-        copied: dict[str, Any] = _copy(self._output)
+        copied: dict[str, Any] = copy_of(self._output)
         return copied
 
     def looks_like(self, shown: _Stream | _Fixed) -> bool:
@@ -204,9 +260,6 @@ class _Fixed:
         pass
 
 
-MOST_DEPTH = 100
-"""So deep may a JSON value be nested in an output; Python's own parsers fail at some 1000."""
-_JSON_TYPE = re.compile(r"application/(.*[+.])?json")  # Altair 6 writes ".json"
 _TOKEN = re.compile(r"[^\n\r\b]+|[\n\r\b]")
 
 
@@ -318,78 +371,3 @@ def _common_prefix(a: str, b: str) -> int:
         else:
             high = middle - 1
     return low
-
-
-def output_of(msg_type: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """The output for any message but a stream, with only nbformat's fields: ``transient`` goes."""
-    if msg_type == "error":
-        fields: dict[str, Any] = {key: _text(content.get(key, "")) for key in ("ename", "evalue")}
-        traceback = content.get("traceback")
-        fields["traceback"] = [_text(line) for line in traceback] if isinstance(traceback, list) else []
-    else:
-        fields = _bundle(content)
-    if msg_type == "execute_result":
-        fields["execution_count"] = count_of(content)
-    return {"output_type": msg_type, **fields}
-
-
-def count_of(content: Mapping[str, Any]) -> int | None:
-    """The execution count of a message's content as nbformat allows it; None where there is none, or no such one."""
-    count = content.get("execution_count")
-    return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**53 else None
-
-
-def _bundle(content: Mapping[str, Any]) -> dict[str, Any]:
-    """``data`` and ``metadata`` as nbformat allows them: outside of JSON types data is text."""
-    data, metadata = content.get("data"), content.get("metadata")
-    shown = data.items() if isinstance(data, Mapping) else ()
-    return {
-        "data": {_encodable(str(kind)): _copy(value) for kind, value in shown if _is_shown(str(kind), value)},
-        "metadata": _copy(metadata) if isinstance(metadata, Mapping) else {},
-    }
-
-
-def _is_shown(kind: str, value: Any) -> bool:
-    if isinstance(value, list) and all(isinstance(line, str) for line in value):
-        return True
-    return isinstance(value, str) or _JSON_TYPE.fullmatch(kind) is not None
-
-
-def display_id(content: Mapping[str, Any]) -> str | None:
-    """Under which id a message's content may be updated later; None where it names none."""
-    transient = content.get("transient")  # may be there and null
-    named = transient.get("display_id") if isinstance(transient, Mapping) else None
-    return named if isinstance(named, str) else None
-
-
-def _text(value: Any) -> str:
-    """A string of nbformat's "multiline" kind, as one string that can be encoded."""
-    return _encodable("".join(map(str, value)) if isinstance(value, list) else str(value))
-
-
-def _encodable(text: str) -> str:
-    """Lone surrogates (JSON can bring them) have no UTF-8 form, so the document could not hold them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _copy(value: Any, depth: int = 0) -> Any:
-    """A deep copy of a JSON value that the document, the file and a page can hold.
-
-    Strings can be encoded; numbers that no browser's JSON has (NaN, infinities, what is no double) are null, as it
-    writes them; what is nested deeper than anybody reads is left out.
-    """
-    if isinstance(value, str):
-        return _encodable(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value if -sys.float_info.max <= value <= sys.float_info.max else None
-    if depth >= MOST_DEPTH and isinstance(value, Mapping | list | tuple):
-        return None
-    if isinstance(value, Mapping):
-        return {_encodable(str(key)): _copy(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_copy(item, depth + 1) for item in value]
-    return value

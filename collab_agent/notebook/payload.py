@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .as_nbformat import output_of
 from .model import NotebookView
-from .outputs import output_of
 from .splice import diff
 from .steps import InsertCell, SpliceSource, Step
 

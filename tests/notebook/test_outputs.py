@@ -319,6 +319,36 @@ class TestSizeCap:
         assert outputs.state == (stream_of("123456789\n" + self.NOTICE),)
 
 
+class TestCapOfWhatIsShown:
+    def test_more_than_so_many_are_dropped_and_a_line_says_so_once(self) -> None:
+        outputs = fed(*(display(str(number)) for number in range(5)), out("done\n"), max_outputs=3)
+        notice = "[outputs cut by collab-agent at 3 outputs]\n"
+        assert outputs.state == (*(shown(str(number)) for number in range(3)), stream_of(notice + "done\n"))
+
+    def test_streams_that_take_turns_are_so_many_outputs_too(self) -> None:
+        outputs = fed(*(each for _ in range(50) for each in (out("o\n"), err("e\n"))), max_outputs=3)
+        notice = "[outputs cut by collab-agent at 3 outputs]\n"
+        assert [output["text"] for output in outputs.state] == ["o\n", "e\n", "o\n" + notice + "o\n" * 48]
+
+    def test_how_it_ended_still_comes(self) -> None:
+        outputs = fed(*(display("x") for _ in range(5)), ("error", {"ename": "E"}), max_outputs=3)
+        assert outputs.state[-1]["output_type"] == "error"
+
+    def test_all_that_is_shown_counts_by_its_size(self) -> None:
+        outputs = fed(display("x" * 60), display("y" * 60), display("z"), max_shown_chars=200)
+        notice = "[outputs cut by collab-agent at 200 characters]\n"
+        assert outputs.state == (shown("x" * 60), stream_of(notice), shown("z"))
+
+    def test_an_update_that_grows_too_large_is_dropped(self) -> None:
+        outputs = fed(display("b", "x"), update("c" * 200, "x"), update("d", "x"), max_shown_chars=150)
+        notice = "[outputs cut by collab-agent at 150 characters]\n"
+        assert outputs.state == (shown("d"), stream_of(notice))
+
+    def test_clearing_makes_room(self) -> None:
+        outputs = fed(*(display("x" * 60) for _ in range(9)), clear(), display("y" * 60), max_shown_chars=150)
+        assert outputs.state == (shown("y" * 60),)
+
+
 class TestCost:
     def test_a_flush_carries_the_new_text_only(self) -> None:
         outputs = fed(out("the first line\n"))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionComplete
 
-from collab_agent.notebook.outputs import Append, EditStream, Op, Outputs, Truncate, apply
+from collab_agent.notebook.outputs import SPARE, Append, EditStream, Op, Outputs, Truncate, apply
 
 TRANSCRIPTS = sorted((Path(__file__).parents[2] / "fixtures" / "iopub").glob("*.json"))
 
@@ -259,6 +259,20 @@ def test_streams_stay_within_the_cap(messages: list[Message], cap: int) -> None:
     notices = sum(text.count(notice) for text in texts)
     assert notices == int(outputs.truncated)
     assert sum(map(len, texts)) <= cap + notices * (len(notice) + 1)
+
+
+@given(sequences(PLAIN | CONTROL), st.integers(0, 4), st.integers(0, 200))
+def test_with_any_caps_operations_lead_to_the_state_without_twin_neighbours(
+    messages: list[Message], most: int, chars: int
+) -> None:
+    outputs, document = Outputs(max_outputs=most, max_shown_chars=chars), list[Output]()
+    for message in messages:
+        outputs.feed(*message)
+        document = apply(outputs.flush(), document)
+    assert document == list(outputs.state)
+    names = [output.get("name") for output in document]
+    assert all(a != b or a is None for a, b in pairwise(names))
+    assert len(document) <= most + SPARE
 
 
 @given(sequences(PLAIN | CONTROL))
