@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 PROPOSED_CHARS = 1_000
 BYTES_PER_S = 5_000_000
 """So much goes into the document on average; a picture that is shown anew all the time fills the server's store."""
-MOST_PAUSE_S = 2.0
+SHARE = 10
+"""Between two writings lies so many times as long as one takes: where an early output of many is shown anew all the
+time, all behind it are written anew, too, and it takes longer each time."""
+MOST_PAUSE_S = 30.0
 
 
 class Room(Protocol):
@@ -70,8 +73,8 @@ class RunWriter:
         self._trust = trust
         self._on_flush = on_flush
         self._came = anyio.Event()
-        self._bytes = 0
-        """Written since the last pause."""
+        self._bytes, self._took = 0, 0.0
+        """How much the last writing was, and how long it took."""
 
     def begin(self, run: Run) -> None:
         """Clear the cell and mark it as running."""
@@ -204,10 +207,12 @@ class RunWriter:
         while True:
             await self._came.wait()
             self._came = anyio.Event()
-            pause, self._bytes = min(self._bytes / BYTES_PER_S, MOST_PAUSE_S), 0
-            await anyio.sleep(max(self._flush_s, pause))
+            pause = max(self._bytes / BYTES_PER_S, SHARE * self._took)
+            await anyio.sleep(max(self._flush_s, min(pause, MOST_PAUSE_S)))
             await self._room.peace()
+            began, self._bytes = anyio.current_time(), 0
             self._flush_waiting()
+            self._took = anyio.current_time() - began
             self._on_flush()
 
     def flush_soon(self) -> None:

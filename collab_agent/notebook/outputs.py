@@ -54,7 +54,8 @@ class EditStream:
 
 Op = Truncate | Append | EditStream
 
-MOST_OUTPUTS = 2_000
+MOST_OUTPUTS = 1_000
+"""A page shows 50 and asks; and each one that is written anew leaves a gap in the document that all have to pass."""
 MOST_SHOWN = 50_000_000
 SPARE = 10
 """So many errors still come beyond that: how it ended is told."""
