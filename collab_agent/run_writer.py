@@ -75,11 +75,14 @@ class RunWriter:
         self._came = anyio.Event()
         self._bytes, self._took = 0, 0.0
         """How much the last writing was, and how long it took."""
+        self._clients: set[int] = set()
+        """Who we have been in the room while runs began."""
 
     def begin(self, run: Run) -> None:
         """Clear the cell and mark it as running."""
         if run.cell is not None:
             self._room.write_soon([BeginRun(run.cell)])
+            self._clients.add(self._room.replica.client_id)
             self._note_version(run)
 
     def withdraw(self, run: Run) -> None:
@@ -107,12 +110,18 @@ class RunWriter:
     def on_change(self, change: RemoteChange) -> None:
         """Somebody else changed the document: whoever runs our cell anew owns its outputs from now on.
 
-        What is still queued has its turn, and its outputs, later.  A moved cell is another one, without ``[*]``.
+        What is still queued has its turn, and its outputs, later.  A moved cell is another one, without ``[*]``.  A
+        page that joins a restarted server again may bring along that our cell runs, as we had written it before.
         """
+        brought = not self._clients.isdisjoint(change.clients)
+        for cell_id, run in {run.cell: run for run in self._runs()}.items() if brought else ():
+            cell = self._room.replica.cell(cell_id or "")
+            if cell is not None and cell.id in change.began and cell.running and run.over and not run.taken_over:
+                self._room.write_soon([EndRun(cell.id, run.count)])
         for run in self._runs():
             if run.state != "running" or run.taken_over:
                 continue
-            if run.cell in change.began:
+            if run.cell in change.began and not brought:
                 run.taken_over = True
                 run.notes.append("somebody else ran the cell meanwhile; its outputs are theirs")
             elif run.cell in change.deleted or (run.cell in change.cells and change.state.get("hash", "") is None):
@@ -137,6 +146,7 @@ class RunWriter:
         for run in self._runs():
             if not run.over:
                 run.written_version = -1
+                self._clients.add(self._room.replica.client_id)
         for cell_id, run in {run.cell: run for run in self._runs()}.items():
             cell = None if cell_id is None else self._room.replica.cell(cell_id)
             if cell is not None and cell.running and run.over and not run.taken_over and cell.source == run.source:
