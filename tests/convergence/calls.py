@@ -191,6 +191,8 @@ async def back(at: Session) -> None:
     async def call() -> None:
         touched = set(seat.touched)
         at.rebuild(sorted(seat.rebuilt | {cell.id for cell in view_of(seat)}), seat)  # as in ``structure``, any
+        if any(len(at.rebuilders[cell]) > 1 for cell in seat.rebuilt):  # what was split may be joined into one of them
+            at.ledger.excuse(marks_in("".join(text for cell in sorted(seat.rebuilt) for text in at.texts(cell))))
         at.disown(*at.owners)
         at.ledger.excuse(touched)
         before = _shape(at)

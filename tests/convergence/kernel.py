@@ -45,11 +45,14 @@ class _Connection:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self.death: bytes | None = None
+        """What tells this client of a kernel's death, until it has heard it: what it asks before, nobody gets."""
         self._to_client, self._frames = anyio.create_memory_object_stream[bytes](math.inf)
 
     def send_now(self, frame: bytes) -> bool:
         """Hand the kernel a request."""
-        self._kernel.take(decode(frame), self)
+        if self.death is None:
+            self._kernel.take(decode(frame), self)
         return True
 
     def deliver(self, frame: bytes) -> None:
@@ -61,9 +64,11 @@ class _Connection:
 
     async def __anext__(self) -> bytes:
         try:
-            return await self._frames.receive()
+            frame = await self._frames.receive()
         except (anyio.EndOfStream, anyio.ClosedResourceError):
             raise StopAsyncIteration from None
+        self.death = None if frame is self.death else self.death
+        return frame
 
     async def close(self) -> None:
         """Hang up."""
@@ -140,6 +145,7 @@ class Kernel:
     def _tell_all(self, state: str) -> None:
         frame = encode(self._wire.msg("status", {"execution_state": state}, parent={}), "iopub")
         for connection in list(self.connections):
+            connection.death = frame if state == "restarting" else connection.death
             connection.deliver(frame)
 
     async def work(self) -> None:
