@@ -19,6 +19,7 @@ import anyio
 from .agent import Agent
 from .errors import sole_cause
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 EXIT_S = 1.7
 """How long the end may take; the rest of two seconds is Python's."""
 
@@ -28,13 +29,14 @@ class Ending:
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
-        self._clock = threading.Thread(target=self._end, name="end", daemon=True)
+        self._begun = False
         self._agents: list[Agent] = []
 
     def begin(self) -> None:
         """From now on the end may take ``EXIT_S``; twice is harmless."""
-        if self._clock.ident is None:
-            self._clock.start()
+        if not self._begun:
+            self._begun = True
+            threading.Thread(target=self._end, name="end", daemon=True).start()
 
     @asynccontextmanager
     async def answering_for(self, made: AbstractAsyncContextManager[Agent]) -> AsyncIterator[Agent]:
@@ -70,11 +72,12 @@ async def in_time() -> AsyncIterator[Ending]:
 
     async def listen() -> None:
         async for _ in signals:
-            ending.begin()
             ending.scope.cancel()
 
     try:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with anyio.open_signal_receiver(*SIGNALS) as signals:
+            for number in SIGNALS:  # asyncio hears of them by its wake-up descriptor; the clock waits for no busy loop
+                signal.signal(number, lambda _number, _frame: ending.begin())
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(listen)
                 yield ending

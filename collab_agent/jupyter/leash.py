@@ -36,7 +36,10 @@ def main() -> None:
     os.close(nothing)
     _wake_at_the_end()
     threading.Thread(target=_hold, args=(wire, folder), name="leash", daemon=True).start()
-    runpy.run_module("jupyterlab", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("jupyterlab", run_name="__main__", alter_sys=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wake_at_the_end() -> None:
