@@ -116,8 +116,13 @@ class RunWriter:
         brought = not self._clients.isdisjoint(change.clients)
         for cell_id, run in {run.cell: run for run in self._runs()}.items() if brought else ():
             cell = self._room.replica.cell(cell_id or "")
-            if cell is not None and cell.id in change.began and cell.running and run.over and not run.taken_over:
-                self._room.write_soon([EndRun(cell.id, run.count)])
+            if cell is None or cell.id not in change.cells or run.taken_over:
+                continue
+            if not run.over:
+                run.written_version = -1  # what it had printed would stand there twice
+                self._came.set()
+            elif cell.running or (cell.outputs_version != run.written_version and run.outputs.state):
+                self._write_again(run, cell.id)
         for run in self._runs():
             if run.state != "running" or run.taken_over:
                 continue
@@ -134,9 +139,13 @@ class RunWriter:
             # Who rebuilt it had not heard of the end; ours it is where nothing was run there since.
             ours = not was.running and was.execution_count == run.count
             if ours and (now.running or now.execution_count != run.count):
-                whole = tuple(Append(dict(output)) for output in run.outputs.state)
-                self._room.write_soon([BeginRun(now.id), WriteOutputs(now.id, whole), EndRun(now.id, run.count)])
-                self._note_version(run)
+                self._write_again(run, now.id)
+
+    def _write_again(self, run: Run, cell: str) -> None:
+        """Write all that a run which is over has left in its cell, in place of what stands there."""
+        whole = tuple(Append(dict(output)) for output in run.outputs.state)
+        self._room.write_soon([BeginRun(cell), WriteOutputs(cell, whole), EndRun(cell, run.count)])
+        self._note_version(run)
 
     def on_rejoined(self) -> None:
         """The replica is a fresh one: write the outputs of what is still running again, from the start.

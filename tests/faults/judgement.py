@@ -30,7 +30,7 @@ async def agree(scene: Scene) -> None:
     await _nothing_lost(scene)
     await ada.wait_for(lambda: not any(_running(ada)), BOUND_S)
     await agent.hears(lambda: _same(scene), scene.path)
-    with anyio.fail_after(RECOVER_S):  # 50 MB take a busy server long
+    with anyio.fail_after(RECOVER_S):
         while (await scene.call("setup_notebook", notebook_path=scene.path, action="save")).is_error:
             pass
     async with Human.join_server(scene.lab.server, scene.path, "Fresh", autosave=False) as fresh:

@@ -7,7 +7,6 @@ itself, with the document that it has.  ``stage.py`` sets a scene, ``judgement.p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -59,7 +58,6 @@ SLOW = f"import time\nfor i in range({LINES}):\n    print('line', i, flush=True)
 HERS = "hers = ''"
 PATIENT = replace(BRISK, rest_s=8, join_s=8, save_s=20)
 """For what takes a server long."""
-LINE_OF_OUTPUT = "0123456789 abcdefghij\n"
 
 
 @dataclass(frozen=True)
@@ -67,12 +65,11 @@ class Scenery:
     """Where a fault strikes.
 
     ``minor``: of the notebook's format; below 5 the file has no cell ids.  ``cells``: so many more cells.
-    ``megabytes``: of outputs in them.  ``config``: the server's.  ``disk_mb``: the size of the disk it works on.
+    ``config``: the server's.  ``disk_mb``: the size of the disk it works on.
     """
 
     minor: int = 5
     cells: int = 0
-    megabytes: int = 0
     config: Mapping[str, object] = field(default_factory=dict)
     disk_mb: int | None = None
 
@@ -88,19 +85,11 @@ class Scenery:
 
     def notebook(self, lab: MortalLab) -> str:
         """A notebook of this kind in the lab's folder."""
-        path = lab.notebook(self.sources, minor=self.minor)
-        if self.megabytes:
-            notebook = json.loads((lab.root / path).read_text("utf-8"))
-            text = LINE_OF_OUTPUT * (self.megabytes * 1_000_000 // self.cells // len(LINE_OF_OUTPUT))
-            for cell in notebook["cells"][3:]:
-                cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": text}]
-            (lab.root / path).write_text(json.dumps(notebook), "utf-8")
-        return path
+        return lab.notebook(self.sources, minor=self.minor)
 
 
 PLAIN = Scenery()
 FORMAT_4_4 = Scenery(minor=4)
-LARGE = Scenery(cells=10, megabytes=50)
 PIECE_BY_PIECE = Scenery(cells=300, config={"YDocExtension": {"document_load_progressively": True}})
 SOON_DROPPED = Scenery(config={"YDocExtension": {"document_cleanup_delay": 0.1}})
 SMALL_DISK = Scenery(disk_mb=3)

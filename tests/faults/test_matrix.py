@@ -1,7 +1,7 @@
 """Each fault at each phase, with a human typing throughout: afterwards all agree, and nothing is lost or doubled.
 
-Some faults strike a second time where there is more to lose: without cell ids on disk, in a notebook of 50 MB, in one
-that is loaded piece by piece.  The usual run takes a choice of them, each phase several times; ``--every-fault`` takes
+Some faults strike a second time where there is more to lose: without cell ids on disk, and in a notebook that is loaded
+piece by piece.  The usual run takes a choice of them, each phase several times; ``--every-fault`` takes
 all, and ``--seed`` moves the moment at which they strike.
 """
 
@@ -21,7 +21,6 @@ from .file_faults import DISK_FULL, FILE_FAULTS, ROOM_DROPPED
 from .rig import (
     BOUND_S,
     FORMAT_4_4,
-    LARGE,
     LINES,
     PHASES,
     PIECE_BY_PIECE,
@@ -65,13 +64,11 @@ USUAL = [
     ("disk full", "mid-edit"),
     ("room dropped", "idle"),
     ("server killed, nbformat 4.4", "mid-edit"),
-    ("file edited, 50 MB", "mid-run"),
-    ("server killed, piece by piece", "joining"),
+    ("file edited, piece by piece", "mid-run"),
 ]
 COMBINED = {
     "nbformat 4.4": (FORMAT_4_4, ["cut", "server killed", "file edited", "store deleted, file edited"]),
-    "50 MB": (LARGE, ["cut", "server killed", "file edited"]),
-    "piece by piece": (PIECE_BY_PIECE, ["cut", "server killed", "file edited"]),
+    "piece by piece": (PIECE_BY_PIECE, ["cut", "file edited"]),
 }
 EVERYWHERE = {**FAULTS, **FILE_FAULTS}
 EVERY: Mapping[str, tuple[Fault, Scenery]] = {

@@ -22,9 +22,9 @@ from tests.integration.conftest import McpAgent, mcp_agent_on, panel_on
 
 from .conftest import STORE, MortalLab
 from .file_faults import fill
-from .rig import SMALL_DISK
+from .rig import SMALL_DISK, Scenery
 from .stage import lab_for
-from .test_files import LIMITS, pair, typing
+from .test_files import LIMITS, Pair, pair, typing
 
 FIRST, SECOND = "x = 1\n", "y = 2"
 DEADLINE_S = 60.0
@@ -109,6 +109,65 @@ async def test_a_locked_store_doubles_nothing_of_ours(mortal: MortalLab) -> None
         assert both.ada.lost() == []
         await both.agent.setup(both.path, action="save")
         assert mortal.sources_on_disk(both.path).count("while locked") == 1
+
+
+async def _has_said(log: Path, text: str) -> None:
+    """Wait until the server has printed this."""
+    with anyio.fail_after(DEADLINE_S):
+        while True:  # nobody tells when a log has a line
+            if text in await anyio.Path(log).read_text("utf-8"):
+                return
+            await anyio.sleep(0.05)
+
+
+async def test_an_empty_room_that_was_dropped_is_joined_again_without_loss(mortal: MortalLab, tmp_path: Path) -> None:
+    """And a notebook that is loaded piece by piece comes whole, also where its server is killed."""
+    config = {"YDocExtension": {"document_cleanup_delay": 0.1, "document_load_progressively": True}}
+    async with lab_for(Scenery(config=config), mortal, tmp_path) as lab:
+        texts = [f"value_{n} = {n}\n" for n in range(300)]
+        path = lab.notebook(texts)
+        async with mcp_agent_on(lab.server, limits=replace(LIMITS, save_s=20)) as agent:
+            await agent.setup(path)
+            await agent.hears(lambda: len(agent.peer().view.cells) == 300)
+            await agent.edit({"op": "insert", "source": "mine"})
+            await agent.setup(path, action="save")
+            await agent.setup(path, action="leave")
+            await _has_said(lab.log, "deleted")
+            async with Human.join_server(lab.server, path, autosave=False) as ada:
+                await agent.setup(path)
+                both = Pair(lab, path, agent, ada)
+                await agent.hears(lambda: len(agent.peer().view.cells) == 301)
+                await ada.wait_for(lambda: len(ada.ids()) == 301, DEADLINE_S)
+                await ada.type_marks(299, 5)
+                await agent.sees(ada)
+                await both.agree()
+                await lab.die()
+                await lab.start()
+                await agent.hears(lambda: agent.peer()._room.connected and len(agent.peer().view.cells) == 301)
+                await ada.wait_for(lambda: len(set(ada.ids())) == len(ada.ids()) == 301, DEADLINE_S)
+                await both.agree()
+                assert ada.sources() == [*texts[:299], texts[299] + "".join(ada.keystrokes), "mine"]
+
+
+async def test_a_notebook_of_fifty_megabytes_is_joined_edited_and_left(mortal: MortalLab) -> None:
+    async with pair(mortal) as both:
+        file = mortal.root / "large.ipynb"
+        notebook = json.loads(both.file.read_text("utf-8"))
+        text = "0123456789 abcdefghij\n" * 240_000
+        output = {"output_type": "stream", "name": "stdout", "text": text}
+        for n in range(10):
+            cell = {"id": f"large{n}", "cell_type": "code", "metadata": {}, "source": f"n = {n}", "outputs": [output]}
+            notebook["cells"].append({**cell, "execution_count": n})
+        file.write_text(json.dumps(notebook), "utf-8")
+        assert file.stat().st_size > 50_000_000
+        await both.agent.setup("large.ipynb")
+        await both.agent.edit({"op": "insert", "source": "mine"}, notebook_path="large.ipynb")
+        assert both.agent.peer("large.ipynb").view.cells[-1].source == "mine"
+        assert len((await both.agent.query("outputs", notebook_path="large.ipynb", cells=["last"])).text) < 8_000
+        await both.agent.setup("large.ipynb", action="leave")
+        async with typing(both.ada):
+            await both.agent.edit({"op": "insert", "source": "others go on"})
+        await both.agree()
 
 
 async def _is_told(agent: McpAgent, text: str) -> None:
