@@ -7,7 +7,8 @@ Rules, beside those of ``unravel.py`` for texts:
 * A cell that the call deleted comes back as it was, behind the nearest cell that it stood behind and that is still
   there; if somebody has brought it back already, it is not doubled.
 * A text that the call had carried into a cell of its own (a split) does not come back where others have deleted that
-  cell, or joined it to another: there it may stand already.
+  cell, or joined it to another: there it may stand already.  Nor does a cell whose text the call had carried into
+  another (a merge), where others have taken all of that out again.
 * A cell that others have deleted cannot be changed back: the call is refused until it is there again; ``force`` leaves
   it out.
 * A cell that somebody works in is not rebuilt (moved, retyped, deleted), unless forced.
@@ -50,6 +51,8 @@ class Undoing:
     _steps: list[st.Step] = field(default_factory=list)
     _done: dict[Done, None] = field(default_factory=dict)
     _call_done: list[Done] = field(default_factory=list)
+    _carried_on: set[str] = field(default_factory=set)
+    """What this call had put into texts where nothing of it is left."""
     _notes: dict[str, None] = field(default_factory=dict)
     _before: dict[str, str] = field(default_factory=dict)
     _wanted: dict[str, str | None] = field(default_factory=dict)
@@ -90,7 +93,7 @@ class Undoing:
     def _take_back(self, call: CallRecord) -> None:
         self._call = call
         self._recorder = Recorder(self._sheet)
-        self._call_done = []
+        self._call_done, self._carried_on = [], set()
         for cell, change in call.cells.items():
             if change.before is not None and change.after is not None:
                 self._change_back(cell, change.before, change.after)
@@ -140,6 +143,8 @@ class Undoing:
         shown = self._shown(cell)
         if shown is not None:
             self._wanted[cell] = apply(shown, unravel(after, before, shown).splices)
+        if not any(splice.stop > splice.start for splice in found.splices):
+            self._carried_on |= {splice.insert.strip("\n") for splice in diff(before, after) if splice.insert.strip()}
         if found.splices:
             if (here := self.notebook.cell(cell)) is not None:
                 refuse_unless_editable(self._edit.where, here, name)
@@ -211,6 +216,10 @@ class Undoing:
             self._note(f"{self._short(cell)} is there again already")
             return
         assert change.before is not None
+        if change.before.source.strip("\n") in self._carried_on:
+            gone = _quoted([change.before.source])
+            self._note(f"{self._short(cell)}: others have taken its text {gone} to elsewhere, or away: not put back")
+            return
         index = self._index(place, self._sheet.order)
         self._do(st.RestoreCell(cell, index, change.before.whole(cell)), Done("restore", cell))
         self._wanted[cell] = self._call.shown.get(cell)

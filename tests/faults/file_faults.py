@@ -31,6 +31,11 @@ RAW_SAVE = b"\2" + var_bytes(b"save") + var_uint(1)
 async def _edit(scene: Scene) -> None:
     """As `git checkout`: everything that is not on disk goes; what the writer meant stays."""
     write(scene.lab, scene.path, text(2, WRITERS))
+    with anyio.fail_after(BOUND_S):
+        while WRITERS not in scene.ada.sources():
+            await anyio.sleep(AGAIN_S)
+            if WRITERS not in scene.lab.sources_on_disk(scene.path):  # the server was just writing, over it
+                write(scene.lab, scene.path, text(2, WRITERS))
     await _came(scene)
 
 

@@ -18,6 +18,7 @@ import pytest
 from collab_agent.config import Limits
 from collab_agent.room.protocol import Changed, Event
 from collab_agent.testing import Human
+from tests.files import notebook_in
 from tests.integration.conftest import McpAgent, mcp_agent_on
 
 from .conftest import MortalLab
@@ -81,7 +82,7 @@ class Shared:
 def write(lab: MortalLab, path: str, change: Callable[[Cells], object]) -> None:
     """Write the file as another program does: at once, and with a later time."""
     file = lab.root / path
-    notebook = json.loads(file.read_text("utf-8"))
+    notebook = notebook_in(file)
     change(notebook["cells"])
     before = file.stat().st_mtime_ns
     new = file.with_suffix(".new")

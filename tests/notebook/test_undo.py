@@ -422,6 +422,24 @@ def test_lines_that_others_have_brought_back_beside_what_they_changed_do_not_com
     assert apply(now, unravel(after, before, now).splices) == now
 
 
+def test_a_merge_that_somebody_has_split_again_is_not_undone_into_a_double() -> None:
+    at = desk("one", "two\nthree")
+    at.edit({"op": "merge", "cell": "aaaa"})
+    at.human("aaaa", "one!")
+    at.write(InsertCell("newcomer", 1, "code", "two\nthree"))
+    told = at.undo().told
+    assert at.sources == ["one!", "two\nthree"]
+    assert any("not put back" in line for line in told)
+
+
+def test_a_merge_into_which_somebody_has_typed_is_undone_with_all_that_was_typed() -> None:
+    at = desk("one", "two\nthree")
+    at.edit({"op": "merge", "cell": "aaaa"})
+    at.human("aaaa", "one\ntwo!\nthree")
+    at.undo()
+    assert at.sources == ["one\n!", "two\nthree"]
+
+
 def test_what_a_call_took_out_comes_back_though_a_cell_that_it_made_is_gone() -> None:
     at = desk("x\ny = 2")
     new = at.edit({"op": "write", "cell": "aaaa", "source": "x"}, {"op": "insert", "source": "y"}).done[1].cell
