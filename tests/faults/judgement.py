@@ -93,7 +93,8 @@ def _once(scene: Scene, ids: Sequence[str], sources: Sequence[str]) -> None:
     """No id, no keystroke and no text of the agent's stands there twice, and what was confirmed stands there."""
     everything = "\n".join(sources)
     assert len(set(ids)) == len(ids), ids
-    assert [mark for mark, times in Counter(everything).items() if times > 1 and ord(mark) >= FIRST_MARK] == []
+    doubled = [mark for mark, times in Counter(everything).items() if times > 1 and ord(mark) >= FIRST_MARK]
+    assert not doubled, (doubled, sources, scene.told)
     counts = {text: everything.count(text) for text in scene.confirmed}
     missing = {text for text, times in counts.items() if not times}
     assert not missing or (not scene.has_ids and all(f"-│{text}" in scene.told for text in missing)), (

@@ -64,11 +64,11 @@ USUAL = [
     ("disk full", "mid-edit"),
     ("room dropped", "idle"),
     ("server killed, nbformat 4.4", "mid-edit"),
-    ("file edited, piece by piece", "mid-run"),
+    ("cut, piece by piece", "mid-run"),
 ]
 COMBINED = {
     "nbformat 4.4": (FORMAT_4_4, ["cut", "server killed", "file edited", "store deleted, file edited"]),
-    "piece by piece": (PIECE_BY_PIECE, ["cut", "file edited"]),
+    "piece by piece": (PIECE_BY_PIECE, ["cut"]),
 }
 EVERYWHERE = {**FAULTS, **FILE_FAULTS}
 EVERY: Mapping[str, tuple[Fault, Scenery]] = {
