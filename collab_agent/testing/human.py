@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import uuid4
 
 import anyio
@@ -106,6 +106,9 @@ class Human:
                     tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise sole_cause(group) from None  # a failing test should show its own error
+        finally:  # what listens is held by Yjs, and would keep the whole notebook for ever
+            for observed, listens in zip((human._doc, human.notebook.ycells), human._subscriptions, strict=True):
+                observed.unobserve(listens)
 
     @classmethod
     @asynccontextmanager
@@ -366,15 +369,12 @@ class Human:
         return cell if isinstance(cell, str) else self.ids()[cell]
 
     def _index(self, cell: CellRef) -> int:
-        if isinstance(cell, int):
-            return cell
-        if cell not in self.ids():
+        if not isinstance(cell, int) and cell not in self.ids():
             raise CellNotFound(f"{self.name} sees no cell {cell!r}.")
-        return self.ids().index(cell)
+        return cell if isinstance(cell, int) else self.ids().index(cell)
 
     def _text(self, cell: CellRef) -> Text:
-        text: Text = self.notebook.ycells[self._index(cell)]["source"]
-        return text
+        return cast(Text, self.notebook.ycells[self._index(cell)]["source"])
 
     def _require_caret(self) -> tuple[str, int]:
         if self._caret is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,13 @@ async def test_on_a_real_server_the_typing_reaches_the_file(jupyter: Server, new
         file = Path(str(jupyter.root_dir)) / path
         await ada.wait_for(lambda: converged(ada, json.loads(file.read_text("utf-8"))), timeout_s=10)
         assert ada.lost() == bob.lost() == []
+
+
+async def test_who_has_left_is_kept_by_nobody() -> None:
+    async with InProcessRoom(["x = 1"]) as room:
+        async with Human.join(room.connect) as ada:
+            await ada.type(0, "2")
+        left = weakref.ref(ada.notebook.ydoc)
+        del ada
+        gc.collect()
+        assert left() is None
