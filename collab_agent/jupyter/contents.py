@@ -160,7 +160,7 @@ class ContentsApi:
                 break
             folders -= 1
             items = (await self._contents(current, content="1", type="directory")).get("content") or []
-            for item in sorted(items, key=lambda item: str(item.get("path"))):
+            for item in sorted(filter(_is_object, items), key=lambda item: str(item.get("path"))):
                 if item.get("type") == "directory":
                     queue.append(text_of(item, "path"))
                 elif item.get("type") == "notebook" and wanted(text_of(item, "path")):
@@ -258,3 +258,7 @@ def is_notebook(content: Any) -> bool:
         and isinstance(content.get("cells"), list)
         and all(isinstance(cell, dict) and "cell_type" in cell for cell in content["cells"])
     )
+
+
+def _is_object(item: Any) -> bool:
+    return isinstance(item, dict)
