@@ -160,7 +160,8 @@ class ContentsApi:
                 break
             folders -= 1
             items = (await self._contents(current, content="1", type="directory")).get("content") or []
-            for item in sorted(filter(_is_object, items), key=lambda item: str(item.get("path"))):
+            items = filter(_is_object, items if isinstance(items, list) else [])
+            for item in sorted(items, key=lambda item: str(item.get("path"))):
                 if item.get("type") == "directory":
                     queue.append(text_of(item, "path"))
                 elif item.get("type") == "notebook" and wanted(text_of(item, "path")):
